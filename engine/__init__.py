@@ -1,0 +1,50 @@
+"""Moves machine-learning experiment data between MLflow servers, W&B servers and local archives."""
+
+from __future__ import annotations
+
+from engine.errors import (
+    AuthError,
+    CommError,
+    ConfigError,
+    Conflict,
+    EngineError,
+    IntegrityError,
+    NotFound,
+    RateLimited,
+    Side,
+    Transient,
+    Unsupported,
+)
+from engine.protocols import (
+    Destination,
+    Source,
+    System,
+    SystemOptions,
+    open_destination,
+    open_source,
+)
+from engine.records import Namespace, Selection
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthError",
+    "CommError",
+    "ConfigError",
+    "Conflict",
+    "Destination",
+    "EngineError",
+    "IntegrityError",
+    "Namespace",
+    "NotFound",
+    "RateLimited",
+    "Selection",
+    "Side",
+    "Source",
+    "System",
+    "SystemOptions",
+    "Transient",
+    "Unsupported",
+    "open_destination",
+    "open_source",
+]

@@ -1,0 +1,1 @@
+"""The ``engine`` command: parsing and printing only."""

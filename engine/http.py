@@ -1,0 +1,324 @@
+"""The one way in which this package speaks HTTP.
+
+Every request of every vendor module goes through an ``HttpClient``: it has the connection pool,
+waits for the throttle of the endpoint, classifies the answer into an ``engine.errors`` class and tries
+again where that may help. URLs in errors are shown without their query, which may hold a signature.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ssl
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from engine.errors import (
+    AuthError,
+    CommError,
+    Conflict,
+    EngineError,
+    NotFound,
+    RateLimited,
+    Side,
+    Transient,
+)
+from engine.records import Json
+from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
+from engine.transfer.throttle import Endpoint
+
+if TYPE_CHECKING:
+    from engine.transfer.context import Context
+
+Body: TypeAlias = bytes | Callable[[], AsyncIterator[bytes]] | None
+"""Bytes, or a function that starts the stream anew for each attempt."""
+
+Query: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+PIECE = 256 * 1024
+"""Bytes read from a socket at once when streaming."""
+
+_THROTTLE_WORDS = (b"SlowDown", b"reduce your request rate", b"rateLimitExceeded", b"TooManyRequests")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer that was read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        """The body as JSON, also where a server writes bare ``NaN`` or ``Infinity``.
+
+        Raises:
+            CommError: it is not JSON, for example the page of a proxy.
+        """
+        return parse_json(self.body)
+
+
+Classifier: TypeAlias = Callable[[Response], "EngineError | None"]
+"""Names the error that an answer means; None leaves it to the status."""
+
+
+def parse_json(body: bytes) -> Json:
+    """Parse strict JSON fast, and JSON with bare ``NaN``/``Infinity`` all the same.
+
+    Raises:
+        CommError: it is neither.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        import json
+
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise CommError(
+                f"expected JSON, got {body[:80]!r}",
+                remedy="is a proxy or login page in the way?",
+                exc=error,
+            ) from error
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``Retry-After``, which holds seconds or a date."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except ValueError:
+            return None
+
+
+def error_of(response: Response) -> EngineError | None:
+    """What a status and body mean, None for success; sides and subjects are filled in by the client."""
+    status, body = response.status, response.body
+    if status < 400:
+        return None
+    said = _message(body)
+    message = f"HTTP {status}" + (f": {said}" if said else "")
+    throttled = status in (420, 429) or (
+        status in (400, 403, 408, 503) and any(word in body for word in _THROTTLE_WORDS)
+    )
+    if throttled:
+        return RateLimited(message, retry_after_s=retry_after_s(response.headers), status=status)
+    if status in (408, 425) or (status == 400 and b"RequestTimeout" in body):
+        return Transient(message, status=status)
+    if status >= 500 and status != 501:
+        return Transient(message, status=status, retry_after_s=retry_after_s(response.headers))
+    if status in (401, 403):
+        return AuthError(message, status=status)
+    if status in (404, 410):
+        return NotFound(message, status=status)
+    if status in (409, 412):
+        return Conflict(message, status=status)
+    return CommError(message, status=status)
+
+
+def _message(body: bytes) -> str:
+    """The server's own words, from any of the error shapes of MLflow, W&B and S3."""
+    text = body[:2000].decode("utf-8", "replace").strip()
+    if text.startswith("{"):
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return text[:300]
+        if errors := parsed.get("errors"):
+            return "; ".join(str(e.get("message", e)) if isinstance(e, dict) else str(e) for e in errors)
+        error = parsed.get("error", parsed.get("message"))
+        if isinstance(error, dict):
+            error = error.get("message")
+        code = parsed.get("error_code")
+        return f"{code}: {parsed.get('message')}" if code else str(error or text[:300])
+    if text.startswith("<"):
+        for tag in ("Message", "title", "Code"):
+            start, end = text.find(f"<{tag}>"), text.find(f"</{tag}>")
+            if 0 <= start < end:
+                return text[start + len(tag) + 2 : end]
+    return text[:300]
+
+
+class HttpClient:
+    """A pool of connections to the hosts of one side.
+
+    Args:
+        side: whose errors these are.
+        context: throttles and counters of the transfer.
+        headers: sent with every request that is not ``anonymous``, credentials among them.
+        ssl_context: for a custom CA or client certificate; None means the defaults.
+        classify: vendor's own reading of an answer, asked before the status is.
+        policy: how often to try again.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        context: Context,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        classify: Classifier | None = None,
+        policy: RetryPolicy = DEFAULT_POLICY,
+    ) -> None:
+        self.side = side
+        self._context = context
+        self._headers = dict(headers or {})
+        self._ssl = ssl_context
+        self._classify = classify
+        self._policy = policy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # The throttle owns concurrency, so the pool itself has no limit. No total timeout: a large
+        # object takes as long as it takes, while a silent socket is given up after READ_TIMEOUT_S.
+        connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=300, ssl=self._ssl or True)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S
+            ),
+            read_bufsize=PIECE,
+        )
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        endpoint: Endpoint,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Query = None,
+        body: Body = None,
+        anonymous: bool = False,
+        retry: bool = True,
+    ) -> Response:
+        """Send a request and read the answer whole, again where that may help.
+
+        Args:
+            subject: the object concerned, for errors; default is the URL without its query.
+            anonymous: send no credentials, as presigned URLs want it.
+            retry: False makes the first error final; for calls that are not idempotent.
+
+        Raises:
+            EngineError: of the class that fits the answer.
+        """
+
+        async def attempt() -> Response:
+            async with self._send(method, url, endpoint, subject, headers, params, body, anonymous) as answer:
+                return Response(answer.status, answer.headers, await answer.read())
+
+        return await (retrying(attempt, self._policy) if retry else attempt())
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        url: str,
+        *,
+        endpoint: Endpoint,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Query = None,
+        anonymous: bool = False,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One GET whose body the caller reads; a break in the middle raises ``Transient``."""
+        async with self._send("GET", url, endpoint, subject, headers, params, None, anonymous) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        endpoint: Endpoint,
+        subject: str | None,
+        headers: Mapping[str, str] | None,
+        params: Query,
+        body: Body,
+        anonymous: bool,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        assert self._session is not None, "used outside of `async with`"
+        # A signed URL must go out byte for byte as it was signed.
+        target = URL(url, encoded=params is None)
+        what = subject or _without_query(target)
+        throttle = self._context.throttles.of(f"{target.host}:{target.port}", endpoint)
+        async with throttle.slot():
+            self._context.counters.requests += 1
+            try:
+                async with self._session.request(
+                    method,
+                    target,
+                    params=params,
+                    headers={**({} if anonymous else self._headers), **(headers or {})},
+                    data=body() if callable(body) else body,
+                    proxy=_proxy_of(target),
+                ) as answer:
+                    if answer.status >= 400 or (self._classify and _is_json(answer)):
+                        read = Response(answer.status, answer.headers, await answer.read())
+                        error = (self._classify(read) if self._classify else None) or error_of(read)
+                        if error is not None:
+                            error.side, error.subject = self.side, error.subject or what
+                            if isinstance(error, RateLimited):
+                                throttle.on_rejected(error.retry_after_s or 0.0)
+                            raise error
+                    yield answer
+            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+                raise CommError(
+                    f"TLS failed: {error}",
+                    side=self.side,
+                    subject=what,
+                    remedy="is the CA of this server trusted here? set SSL_CERT_FILE to its bundle",
+                    exc=error,
+                ) from error
+            except aiohttp.InvalidURL as error:
+                raise CommError(f"not a URL: {_without_query(target)}", side=self.side, exc=error) from error
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                raise Transient(
+                    f"{method} failed: {_reason(error)}", side=self.side, subject=what, exc=error
+                ) from error
+
+
+def _is_json(answer: aiohttp.ClientResponse) -> bool:
+    return answer.content_type == "application/json"
+
+
+def _without_query(url: URL) -> str:
+    return str(url.with_query(None).with_user(None)) if url.is_absolute() else url.path
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect ({error.os_error.strerror or error.os_error})"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _proxy_of(url: URL) -> str | None:
+    """The proxy of the environment; aiohttp's own ``trust_env`` would also read netrc credentials."""
+    proxies = urllib.request.getproxies_environment()
+    if not proxies or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return proxies.get(url.scheme)

@@ -1,0 +1,206 @@
+"""What a system implements to take part: a ``Source``, a ``Destination``, or both.
+
+A new system is one module with a ``System`` and one entry point:
+
+    [project.entry-points."engine.systems"]
+    mytracker = "mytracker.engine:SYSTEM"
+
+after which ``mytracker:…`` is a URI that every command understands.
+``tests/conformance.py`` holds the checks that any implementation must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from engine.errors import ConfigError
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    Blob,
+    HistoryChunk,
+    Namespace,
+    Project,
+    Receipt,
+    Run,
+    RunFile,
+    Selection,
+    SystemInfo,
+)
+
+if TYPE_CHECKING:
+    from engine.transfer.context import Context
+
+Reader: TypeAlias = Callable[..., AsyncGenerator[bytes]]
+"""``read(blob, offset=0)``: the bytes of a blob from ``offset`` on, in pieces of at most 1 MiB."""
+
+
+class Source(Protocol):
+    """Something to read from. It has no method that could change anything.
+
+    Used as ``async with source.open(context):``; all other methods are called inside.
+    Each async iterator may be left early and must then release what it holds.
+    """
+
+    uri: str
+
+    def open(self, context: Context) -> AbstractAsyncContextManager[SystemInfo]:
+        """Connect and check.
+
+        Raises:
+            ConfigError: the URI or the options cannot work.
+            AuthError: the credentials are refused.
+            Transient: the system cannot be reached.
+            Unsupported: its version or schema is not known.
+        """
+        ...
+
+    def projects(self, selection: Selection) -> AsyncIterator[Project]:
+        """All projects that the selection names.
+
+        Raises:
+            ConfigError: a name in the selection matches nothing.
+        """
+        ...
+
+    def runs(self, project: Project, selection: Selection) -> AsyncIterator[Run | Unreadable]:
+        """All runs of a project, each once; one that cannot be read comes as ``Unreadable``."""
+        ...
+
+    def history(self, run: Run) -> AsyncIterator[HistoryChunk]:
+        """Every point of a run's history, in chunks of bounded size."""
+        ...
+
+    def files(self, run: Run) -> AsyncIterator[RunFile]:
+        """The files of a run that belong to no artifact."""
+        ...
+
+    def artifacts(self, run: Run) -> AsyncIterator[Artifact]:
+        """The artifact versions that a run made."""
+        ...
+
+    def entries(self, artifact: Artifact) -> AsyncIterator[ArtifactEntry]:
+        """The entries of an artifact version, streamed."""
+        ...
+
+    def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        """The bytes of a blob from ``offset`` on, in pieces of at most 1 MiB."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A run that the source lists but cannot read, and why; it is reported and the rest goes on."""
+
+    id: str
+    error: Exception
+
+
+class Destination(Protocol):
+    """Something to apply records to. Every call is idempotent: applied twice, the effect is the same."""
+
+    uri: str
+
+    def open(self, context: Context) -> AbstractAsyncContextManager[SystemInfo]:
+        """Connect and check, as ``Source.open``; also that the caller may write."""
+        ...
+
+    async def prepare(self, projects: Sequence[Project]) -> Mapping[Namespace, Namespace]:
+        """Decide where each source project goes, and create what is missing.
+
+        The user's remapping (``Context.remap``) comes first, then the destination's own rule.
+
+        Raises:
+            ConfigError: two projects would be merged by accident.
+        """
+        ...
+
+    async def open_run(self, run: Run, namespace: Namespace) -> RunWriter:
+        """Create the run or adopt the one that an earlier attempt made."""
+        ...
+
+
+class RunWriter(Protocol):
+    """One run being written. Methods may run at the same time, ``finish`` only after all others."""
+
+    async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt: ...
+
+    async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt: ...
+
+    async def write_artifact(
+        self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
+    ) -> Receipt: ...
+
+    async def finish(self, *, complete: bool = True) -> Receipt:
+        """Give the run its final state.
+
+        Args:
+            complete: False if some part of the run failed and will be retried another time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemOptions:
+    """What a caller can say to a system beyond its URI; each system reads what concerns it.
+
+    Attributes:
+        api_key: credential of this side; None means the system's own way of finding one.
+        parse_params: read MLflow params as numbers, bools and nulls where that is reversible.
+        artifact_roots: prefixes of artifact URIs to replace, for stores that were moved.
+        experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B. None: from the URI.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    parse_params: bool = False
+    artifact_roots: Mapping[str, str] = field(default_factory=dict)
+    experiments_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A tracker that the engine can talk to; what an ``engine.systems`` entry point names."""
+
+    source: Callable[[str, SystemOptions], Source] | None = None
+    destination: Callable[[str, SystemOptions], Destination] | None = None
+
+
+def _system(uri: str) -> tuple[System, str]:
+    scheme, colon, rest = uri.partition(":")
+    known = {point.name: point for point in entry_points(group="engine.systems")}
+    if not colon or scheme not in known:
+        raise ConfigError(
+            f"{uri!r} names no known system",
+            remedy=f"start it with one of {', '.join(f'{name}:' for name in sorted(known))}",
+        )
+    system = known[scheme].load()
+    assert isinstance(system, System)
+    return system, rest
+
+
+def open_source(uri: str, options: SystemOptions | None = None) -> Source:
+    """The source that a URI names, not yet connected.
+
+    Raises:
+        ConfigError: the URI is malformed or its system cannot be read from.
+    """
+    system, rest = _system(uri)
+    if system.source is None:
+        raise ConfigError(f"{uri!r} cannot be a source")
+    return system.source(rest, options or SystemOptions())
+
+
+def open_destination(uri: str, options: SystemOptions | None = None) -> Destination:
+    """The destination that a URI names, not yet connected.
+
+    Raises:
+        ConfigError: the URI is malformed or its system cannot be written to.
+    """
+    system, rest = _system(uri)
+    if system.destination is None:
+        raise ConfigError(f"{uri!r} cannot be a destination")
+    return system.destination(rest, options or SystemOptions())

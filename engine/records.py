@@ -1,0 +1,302 @@
+"""The neutral model: what every experiment tracker has, in one vocabulary.
+
+Sources produce these records, destinations apply them, the kernel only carries them.
+All are frozen and free of I/O. Times are integers, milliseconds since the Unix epoch, UTC;
+sizes are bytes; digests are base64 MD5, the form that S3 and W&B use on the wire.
+A record keeps what the source said; what a destination cannot hold is its own business to declare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Json: TypeAlias = Any
+"""A JSON value; floats may be NaN or infinite, which the wire formats of all sides can carry."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Namespace:
+    """Where runs live: a W&B ``entity/project``, or an MLflow ``workspace/experiment``.
+
+    ``entity`` is empty where a system has none, as in an MLflow server without workspaces.
+    """
+
+    entity: str
+    project: str
+
+    @classmethod
+    def from_path(cls, path: str) -> Self:
+        """Parse ``entity/project``; the project may hold further slashes.
+
+        Raises:
+            ValueError: the path has no slash.
+        """
+        entity, slash, project = path.partition("/")
+        if not slash or not entity or not project:
+            raise ValueError(f"expected entity/project, got {path!r}")
+        return cls(entity, project)
+
+    @property
+    def path(self) -> str:
+        return f"{self.entity}/{self.project}" if self.entity else self.project
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class RunState(StrEnum):
+    """What became of a run, in W&B's words; MLflow's five statuses map into these."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    KILLED = "killed"
+    PREEMPTING = "preempting"
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A container of runs: a W&B project or an MLflow experiment."""
+
+    namespace: Namespace
+    id: str
+    description: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: int | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetInput:
+    """A dataset that a run read; ``context`` is for example ``training``."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+    context: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What was run: the program, and the commit that it was run from."""
+
+    program: str | None = None
+    commit: str | None = None
+    branch: str | None = None
+    remote: str | None = None
+    entry_point: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run without its history, files and artifacts.
+
+    Attributes:
+        id: the id at the source; destinations keep it unless told otherwise.
+        state: nearest common state; ``source_state`` has the source's own word.
+        config: hyperparameters, by name. MLflow params are strings unless parsing was asked for.
+        summary: final values. None if the source has none of its own, so that it follows from the history.
+        labels: key/value tags (MLflow tags, without those that have a field of their own here).
+        tags: plain tags (W&B tags).
+        group: what the run is shown together with; for a nested run its root.
+        parent_id: the run that this one is nested in, as the source tells it, even if that run is gone.
+        extra: facts that have no field here but must survive, JSON, by name; kept as provenance.
+    """
+
+    id: str
+    namespace: Namespace
+    name: str | None = None
+    state: RunState = RunState.FINISHED
+    source_state: str | None = None
+    config: Mapping[str, Json] = field(default_factory=dict)
+    summary: Mapping[str, Json] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    user: str | None = None
+    host: str | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    parent_id: str | None = None
+    deleted: bool = False
+    code: Code = Code()
+    inputs: tuple[DatasetInput, ...] = ()
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPoints:
+    """A part of a history in long form: one line a point, as MLflow stores it.
+
+    ``batch`` is an Arrow record batch of exactly these columns, none of them nullable:
+    ``key`` dictionary<int32, string>, ``step`` int64, ``timestamp`` int64 (ms), ``value`` float64.
+    Points come in any order. A chunk has at most ``CHUNK_POINTS`` of them.
+    """
+
+    CHUNK_POINTS = 65_536
+
+    batch: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRows:
+    """A part of a history in wide form: one JSON object a row, as W&B stores it, in order.
+
+    ``first`` is the number of the first row, so that a part can be sent again without doubling.
+    """
+
+    CHUNK_ROWS = 4_096
+
+    first: int
+    rows: Sequence[Mapping[str, Json]]
+
+
+HistoryChunk: TypeAlias = MetricPoints | HistoryRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Some bytes that a source can read.
+
+    Attributes:
+        path: the logical name, POSIX separators, relative. Never used as a name on a local disk.
+        size: bytes, None if the source does not tell.
+        md5: base64 MD5 of the bytes, if the source knows it.
+        locator: how the source finds the bytes again; private to the source.
+        local_path: the file itself where the source is a local disk, so that it can be read in place.
+    """
+
+    path: str
+    size: int | None = None
+    md5: str | None = None
+    locator: str = ""
+    local_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFile(Blob):
+    """A file of a run that belongs to no artifact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactEntry(Blob):
+    """One file or reference of an artifact version.
+
+    Attributes:
+        ref: the URI of a reference entry, which has no bytes to move.
+        digest: the digest of a reference entry, as W&B keeps it (an ETag, a checksum, or the URI).
+        extra: what the manifest notes of a reference, for example its ``etag``.
+    """
+
+    ref: str | None = None
+    digest: str | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One version of an artifact, without its entries.
+
+    Attributes:
+        name: the collection. Sources propose a name; destinations escape what they must.
+        version: the number at the source, None if the source does not number.
+        run_id: the run that made it.
+        locator: how the source finds the entries again; private to the source.
+    """
+
+    namespace: Namespace
+    name: str
+    type: str
+    run_id: str | None = None
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    created_at: int | None = None
+    locator: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which part of a source to take.
+
+    Attributes:
+        projects: names, ids, or ``re:REGEX`` patterns of projects/experiments; empty means all.
+        filter: run filter in the source's own language (MLflow filter string, W&B Mongo JSON).
+        since: only runs that started at or after this time (ms).
+        limit: at most this many runs.
+        include_deleted: also experiments and runs in the trash.
+    """
+
+    projects: tuple[str, ...] = ()
+    filter: str | None = None
+    since: int | None = None
+    limit: int | None = None
+    include_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemInfo:
+    """What a side said of itself when it was asked the first time.
+
+    Attributes:
+        uri: the URI, without secrets.
+        product: for example ``MLflow server`` or ``W&B``.
+        version: of the product or of the schema.
+        identity: who we are there, if it has users.
+        notes: consequences of features that it lacks, one sentence each.
+    """
+
+    uri: str
+    product: str
+    version: str | None = None
+    identity: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """One value that did not arrive exactly as it was: dropped, renamed, truncated or coerced.
+
+    Attributes:
+        kind: a stable word, for example ``key_renamed``, ``steps_resequenced``, ``tag_dropped``.
+        subject: the object, for example ``run 4f1c``.
+        detail: what it was and what became of it.
+        count: how many values this stands for.
+    """
+
+    kind: str
+    subject: str
+    detail: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a destination acknowledged for one item."""
+
+    items: int = 0
+    points: int = 0
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+    skipped: bool = False
+    """True if the destination already held it and nothing was sent."""

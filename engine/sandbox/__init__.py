@@ -1,0 +1,4 @@
+"""A W&B-protocol server on loopback for rehearsals, the demo and tests.
+
+It shares no code with ``engine.wandb``, so that client and server cannot share a bug.
+"""

@@ -1,0 +1,70 @@
+"""What the kernel lends to both sides while a transfer runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.records import Loss
+from engine.transfer.budget import ByteBudget
+from engine.transfer.throttle import Throttles
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was moved so far; sides add to it as things are acknowledged."""
+
+    points: int = 0
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class LossLedger:
+    """Counts losses by kind and keeps the first examples of each."""
+
+    EXAMPLES = 20
+
+    on_first: Callable[[Loss], None] = lambda _: None
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Loss]] = field(default_factory=dict)
+
+    def record(self, loss: Loss) -> None:
+        kept = self.examples.setdefault(loss.kind, [])
+        if not kept:
+            self.on_first(loss)
+        if len(kept) < self.EXAMPLES:
+            kept.append(loss)
+        self.counts[loss.kind] += loss.count
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Shared by source and destination of one transfer.
+
+    Attributes:
+        spool: an empty directory for temporary data; the kernel removes it at the end.
+        remap: where the user wants source namespaces (or bare project names) to go; values are
+            ``entity/project`` or ``project``.
+        budget: payload bytes that may be in memory.
+        throttles: one limiter per host and class of endpoint.
+        counters: progress.
+        losses: what could not be carried as it was.
+        concurrency: how many requests each side may have in flight at most.
+    """
+
+    spool: Path
+    remap: Mapping[str, str] = field(default_factory=dict)
+    budget: ByteBudget = field(default_factory=ByteBudget)
+    throttles: Throttles = field(default_factory=Throttles)
+    counters: Counters = field(default_factory=Counters)
+    losses: LossLedger = field(default_factory=LossLedger)
+    concurrency: int = 32
+
+    def lose(self, kind: str, subject: str, detail: str, count: int = 1) -> None:
+        """Record that something did not arrive exactly as it was."""
+        self.losses.record(Loss(kind=kind, subject=subject, detail=detail, count=count))

@@ -1,0 +1,1 @@
+"""All of W&B: the wire protocol, and what it makes of runs, histories and artifacts."""
