@@ -152,7 +152,7 @@ class SystemOptions:
         api_key: credential of this side; None means the system's own way of finding one.
         parse_params: read MLflow params as numbers, bools and nulls where that is reversible.
         artifact_roots: prefixes of artifact URIs to replace, for stores that were moved.
-        experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B. None: from the URI.
+        experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B; None: by the URI.
     """
 
     api_key: str | None = field(default=None, repr=False)

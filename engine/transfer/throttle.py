@@ -51,7 +51,8 @@ class Throttle:
         borrower = object()
         await self._slots.acquire_on_behalf_of(borrower)
         try:
-            while (pause := self._paused_until - time.monotonic()) > 0:
+            # The pause may be prolonged while it is slept through.
+            while (pause := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110
                 await anyio.sleep(pause)
             yield
         finally:
