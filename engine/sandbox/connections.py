@@ -1,0 +1,118 @@
+"""Relay connections with cursors that stay put while rows come and go.
+
+A cursor is the sort key of its row, so that a page goes on after it even if the row itself is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import orjson
+
+from engine.sandbox.refusals import bad_request
+
+T = TypeVar("T")
+
+Key: TypeAlias = Sequence[Any]
+"""JSON values that order a row; the last part must be unique, such as the row's number."""
+
+Connection: TypeAlias = dict[str, Any]
+
+
+def connection(
+    items: Sequence[T],
+    key: Callable[[T], Key],
+    *,
+    descending: Sequence[bool] | bool = False,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+    node: Callable[[T], Any] | None = None,
+    edge: Callable[[T], dict[str, Any]] | None = None,
+) -> Connection:
+    """Sort, cut out one page, and wrap it as edges and pageInfo.
+
+    Args:
+        items: all rows that match, in any order.
+        key: what orders a row and makes up its cursor.
+        descending: of all parts of the key, or of each part.
+        node: turns a row into the node; default is the row itself.
+        edge: further fields of an edge.
+    """
+    compare = functools.partial(_compare, descending=descending)
+    keyed = sorted(
+        ((key(item), item) for item in items),
+        key=functools.cmp_to_key(lambda a, b: compare(a[0], b[0])),
+    )
+    total = len(keyed)
+    start, stop = 0, total
+    if after:
+        mark = _decode(after)
+        start = next((i for i, (k, _) in enumerate(keyed) if compare(k, mark) > 0), total)
+    if before:
+        mark = _decode(before)
+        stop = next((i for i, (k, _) in enumerate(keyed) if compare(k, mark) >= 0), total)
+    stop = max(start, stop)
+    if first is not None:
+        if first < 0:
+            raise bad_request("first must not be negative")
+        stop = min(stop, start + first)
+    elif last is not None:
+        start = max(start, stop - max(0, last))
+    edges = [
+        {"cursor": encode_cursor(k), "node": node(item) if node else item, **(edge(item) if edge else {})}
+        for k, item in keyed[start:stop]
+    ]
+    return wrap(edges, has_next=stop < total, has_previous=start > 0, total=total)
+
+
+def wrap(edges: list[dict[str, Any]], *, has_next: bool, has_previous: bool, total: int) -> Connection:
+    """Ready-made edges as a connection."""
+    return {
+        "edges": edges,
+        "totalCount": total,
+        "pageInfo": {
+            "startCursor": edges[0]["cursor"] if edges else None,
+            "endCursor": edges[-1]["cursor"] if edges else None,
+            "hasNextPage": has_next,
+            "hasPreviousPage": has_previous,
+        },
+    }
+
+
+def encode_cursor(key: Key) -> str:
+    """The cursor of a row with this key."""
+    return base64.urlsafe_b64encode(orjson.dumps(list(key))).decode()
+
+
+def _decode(cursor: str) -> Key:
+    try:
+        key = orjson.loads(base64.urlsafe_b64decode(cursor))
+    except (binascii.Error, ValueError) as error:
+        raise bad_request(f"{cursor!r} is not a cursor of this list") from error
+    if not isinstance(key, list):
+        raise bad_request(f"{cursor!r} is not a cursor of this list")
+    return key
+
+
+def _compare(a: Key, b: Key, descending: Sequence[bool] | bool) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
+        x, y = _orderable(x), _orderable(y)  # noqa: PLW2901
+        if x != y:
+            down = descending if isinstance(descending, bool) else descending[i]
+            return -1 if (x < y) != down else 1
+    return 0
+
+
+def _orderable(value: Any) -> tuple[int, Any]:
+    """Values of any JSON type in one order: null, numbers, texts."""
+    if value is None:
+        return 0, 0
+    if isinstance(value, (int, float)):
+        return 1, value
+    return 2, value if isinstance(value, str) else orjson.dumps(value).decode()

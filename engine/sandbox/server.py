@@ -1,0 +1,225 @@
+"""The server: routes, authentication, errors, start and stop.
+
+async with Sandbox(Path("rehearsal")) as sandbox:
+    os.environ |= {"WANDB_BASE_URL": sandbox.url, "WANDB_API_KEY": sandbox.api_key}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from engine.sandbox import accounts
+from engine.sandbox.accounts import Account
+from engine.sandbox.areas import ROUTES
+from engine.sandbox.auth import authenticate
+from engine.sandbox.context import CALL, Call
+from engine.sandbox.database import Database
+from engine.sandbox.graphql import Executor
+from engine.sandbox.objects import PREFIX, ObjectStore
+from engine.sandbox.refusals import Refusal, bad_request
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of one GraphQL or filestream request; objects have no such limit."""
+
+DEFAULT_ACCOUNTS = (Account("rehearsal"),)
+
+
+class Sandbox:
+    """A W&B-protocol server in this process.
+
+    Args:
+        data_dir: holds everything; created if missing. Its state survives restarts.
+        accounts: who may use it. Those of earlier starts stay.
+        host: the default is reachable from this machine only.
+        port: 0 picks a free one.
+        public_url: under which clients reach it, if that is not ``http://host:port``.
+
+    Attributes:
+        api_key: of the first account.
+        keys: API keys by username, of accounts that were given to this start.
+        counters: requests by kind since the start.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        accounts: Sequence[Account] = DEFAULT_ACCOUNTS,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        public_url: str | None = None,
+    ) -> None:
+        self.data_dir = Path(data_dir)
+        self.counters: Counter[str] = Counter()
+        self.keys: dict[str, str] = {}
+        self._accounts = tuple(accounts)
+        self._host, self._port = host, port
+        self._public_url = public_url
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """What clients use as ``WANDB_BASE_URL``; known once started."""
+        if self._public_url is not None:
+            return self._public_url.rstrip("/")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def api_key(self) -> str:
+        return self.keys[self._accounts[0].username]
+
+    async def __aenter__(self) -> Self:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.db = Database(self.data_dir / "records.sqlite")
+        self.objects = ObjectStore(self.data_dir / "objects", _secret(self.data_dir), lambda: self.url)
+        with self.db.transaction():
+            self.keys = _register(self.db, self._accounts, self.data_dir / "api-keys.json")
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError:
+            await self.__aexit__()
+            raise
+        server = site._server  # noqa: SLF001  # aiohttp tells the port that the system chose nowhere else
+        assert isinstance(server, asyncio.Server)
+        self._port = server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self.objects.close()
+        self.db.close()
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[_refusals, self._admission], client_max_size=MAX_BODY)
+        app.add_routes(self.objects.routes())
+        app.add_routes(
+            [web.post("/graphql", _graphql(Executor())), web.get("/admin/counters", self._show_counters)]
+        )
+        app.add_routes(ROUTES)
+        return app
+
+    @web.middleware
+    async def _admission(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(PREFIX):
+            # Object URLs are signed, clients send no credentials there.
+            self.counters[f"object {request.method}"] += 1
+            return await handler(request)
+        self.counters[f"{request.method} {_kind(request)}"] += 1
+        request[CALL] = Call(self.db, self.objects, authenticate(self.db, request), self.url, self.counters)
+        return await handler(request)
+
+    async def _show_counters(self, _request: web.Request) -> web.Response:
+        return web.json_response(dict(sorted(self.counters.items())))
+
+
+async def serve(
+    data_dir: Path,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    accounts: Sequence[Account] = DEFAULT_ACCOUNTS,
+    public_url: str | None = None,
+    started: Callable[[Sandbox], None] = lambda _sandbox: None,
+) -> None:
+    """Run a sandbox until cancelled; ``started`` is told when it accepts requests."""
+    async with Sandbox(data_dir, accounts=accounts, host=host, port=port, public_url=public_url) as sandbox:
+        started(sandbox)
+        await asyncio.Event().wait()
+
+
+def _graphql(executor: Executor) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            body = orjson.loads(await request.read())
+        except orjson.JSONDecodeError as error:
+            raise bad_request(f"the body is not JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise bad_request("the body is not a JSON object")
+        answer = await executor.execute(request[CALL], body)
+        return web.Response(
+            status=answer.status, body=_encode(answer.body), content_type="application/json", charset="utf-8"
+        )
+
+    return handler
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Integers beyond 64 bits, which orjson does not write.
+        return json.dumps(body, allow_nan=False).encode()
+
+
+@web.middleware
+async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        status, message = refusal.status, refusal.message
+    except web.HTTPException as error:
+        status, message = error.status, error.text or error.reason
+        if status < 400:
+            raise
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        status, message = 500, "internal error of the sandbox"
+    return web.json_response({"errors": [{"message": message}]}, status=status)
+
+
+def _kind(request: web.Request) -> str:
+    """The route a request matched, so that counters do not grow with names."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _secret(data_dir: Path) -> bytes:
+    path = data_dir / "secret"
+    if not path.exists():
+        _write_private(path, secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def _register(db: Database, given: Sequence[Account], path: Path) -> dict[str, str]:
+    """Make all accounts known, and keep the keys that were made up for them in a private file."""
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    keys = {}
+    for account in given:
+        user = accounts.register(db, account)
+        key = account.api_key or kept.get(account.username) or accounts.new_key()
+        owner = accounts.user_of_key(db, key)
+        if owner is None:
+            accounts.add_key(db, user.number, key)
+        elif owner.number != user.number:
+            raise ValueError(f"{owner.username} and {account.username} have the same API key")
+        keys[account.username] = key
+    if kept | keys != kept:
+        _write_private(path, json.dumps(kept | keys, indent=1))
+    return keys
+
+
+def _write_private(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    fresh.replace(path)
