@@ -43,7 +43,7 @@ class Source(Protocol):
     """Something to read from. It has no method that could change anything.
 
     Used as ``async with source.open(context):``; all other methods are called inside.
-    Each async iterator may be left early and must then release what it holds.
+    Each async generator may be closed early and must then release what it holds.
     """
 
     uri: str
@@ -59,7 +59,7 @@ class Source(Protocol):
         """
         ...
 
-    def projects(self, selection: Selection) -> AsyncIterator[Project]:
+    def projects(self, selection: Selection) -> AsyncGenerator[Project]:
         """All projects that the selection names.
 
         Raises:
@@ -67,23 +67,23 @@ class Source(Protocol):
         """
         ...
 
-    def runs(self, project: Project, selection: Selection) -> AsyncIterator[Run | Unreadable]:
+    def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
         """All runs of a project, each once; one that cannot be read comes as ``Unreadable``."""
         ...
 
-    def history(self, run: Run) -> AsyncIterator[HistoryChunk]:
+    def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         """Every point of a run's history, in chunks of bounded size."""
         ...
 
-    def files(self, run: Run) -> AsyncIterator[RunFile]:
+    def files(self, run: Run) -> AsyncGenerator[RunFile]:
         """The files of a run that belong to no artifact."""
         ...
 
-    def artifacts(self, run: Run) -> AsyncIterator[Artifact]:
+    def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
         """The artifact versions that a run made."""
         ...
 
-    def entries(self, artifact: Artifact) -> AsyncIterator[ArtifactEntry]:
+    def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
         """The entries of an artifact version, streamed."""
         ...
 

@@ -1,0 +1,195 @@
+"""How a person, or a program, follows a transfer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from engine.records import SystemInfo
+from engine.transfer.events import Connected, Event, ItemFailed, LossRecorded, Progress
+from engine.transfer.options import Result
+
+LINE_EVERY_S = 5.0
+SHOWN_FAILURES = 20
+
+
+class Display(Protocol):
+    """Shows events as they come."""
+
+    def live(self) -> AbstractContextManager[object]:
+        """Entered while events flow."""
+        ...
+
+    def show(self, event: Event) -> None: ...
+
+
+def display_for(console: Console, *, json: bool) -> Display:
+    """JSON lines on stdout, a live bar on a terminal, plain lines otherwise."""
+    if json:
+        return JsonLines(sys.stdout.buffer.write)
+    return LiveBar(console) if console.is_terminal else PlainLines(console)
+
+
+class JsonLines:
+    """One JSON object per event."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+
+    def live(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def show(self, event: Event) -> None:
+        self._write(orjson.dumps(event.as_json(), option=orjson.OPT_APPEND_NEWLINE, default=str))
+        sys.stdout.flush()
+
+
+class PlainLines:
+    """A line every few seconds, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+
+    def live(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            if event.elapsed_s >= self._next:
+                self._next = event.elapsed_s + LINE_EVERY_S
+                self._console.print(_progress_line(event), highlight=False)
+        else:
+            _announce(self._console, event)
+
+
+class LiveBar:
+    """A bar that moves, with rates and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn("[bold]runs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[moved]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=console,
+        )
+        self._task = self._bar.add_task("runs", total=None, moved="", eta="")
+
+    def live(self) -> AbstractContextManager[object]:
+        return self._bar
+
+    def show(self, event: Event) -> None:
+        if not isinstance(event, Progress):
+            _announce(self._console, event)
+            return
+        done = event.runs_done + event.runs_failed
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=event.runs_found or None,
+            moved=_moved(event),
+            eta="" if event.enumerating else f"[dim]{_eta(event, done)}",
+        )
+
+
+def _announce(console: Console, event: Event) -> None:
+    match event:
+        case Connected():
+            console.print(f"source       {_described(event.source)}", highlight=False)
+            console.print(f"destination  {_described(event.destination)}", highlight=False)
+            for note in (*event.source.notes, *event.destination.notes):
+                console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        case ItemFailed():
+            console.print(f"[red]failed[/] {escape(event.subject)}: {escape(event.message)}", highlight=False)
+        case LossRecorded():
+            console.print(
+                f"[yellow]changed[/] {event.loss.kind}: {escape(event.loss.subject)}: "
+                f"{escape(event.loss.detail)}",
+                highlight=False,
+            )
+        case _:
+            pass
+
+
+def _described(info: SystemInfo) -> str:
+    version = f" {info.version}" if info.version else ""
+    identity = f", as {info.identity}" if info.identity else ""
+    return escape(f"{info.uri} ({info.product}{version}{identity})")
+
+
+def _progress_line(event: Progress) -> str:
+    done = event.runs_done + event.runs_failed
+    more = "+" if event.enumerating else ""
+    failed = f", {event.runs_failed} failed" if event.runs_failed else ""
+    left = "" if event.enumerating else f", {_eta(event, done)}"
+    return f"{event.elapsed_s:5.0f} s  runs {done}/{event.runs_found}{more}{failed}, {_moved(event)}{left}"
+
+
+def _moved(event: Progress) -> str:
+    elapsed = max(event.elapsed_s, 1e-9)
+    return (
+        f"{scaled(event.points)} points ({scaled(event.points / elapsed)}/s), {scaled(event.files)} files, "
+        f"{scaled(event.bytes)}B ({scaled(event.bytes / elapsed)}B/s)"
+    )
+
+
+def _eta(event: Progress, done: int) -> str:
+    left = event.runs_found - done
+    if not done or left <= 0:
+        return ""
+    return f"about {left * event.elapsed_s / done:.0f} s left"
+
+
+def scaled(number: float) -> str:
+    """A number in a few characters: ``950``, ``12.3k``, ``4.56M``."""
+    for unit in ("", "k", "M", "G"):
+        if abs(number) < 1000:
+            return f"{number:.3g}{unit}" if unit else f"{number:.0f}"
+        number /= 1000
+    return f"{number:.3g}T"
+
+
+def summarise(console: Console, result: Result, error: str | None = None) -> None:
+    """What a transfer did, what did not arrive and why, and what to do about it."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in (
+        ("runs arrived", f"{result.runs_done} of {result.runs_found}"),
+        ("metric points", f"{result.counters.points:,}"),
+        ("files", f"{result.counters.files:,}"),
+        ("bytes", f"{result.counters.bytes:,}"),
+        ("requests", f"{result.counters.requests:,}"),
+        ("time", f"{result.elapsed_s:.1f} s"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    for kind, count in sorted(result.losses.items()):
+        example = result.loss_examples[kind][0]
+        console.print(
+            f"[yellow]changed on the way[/] {kind} × {count}, for example {escape(example.subject)}: "
+            f"{escape(example.detail)}",
+            highlight=False,
+        )
+    if result.failure_count:
+        console.print(f"[red]{result.failure_count} items did not arrive:[/]")
+        for failure in result.failures[:SHOWN_FAILURES]:
+            console.print(f"  {escape(failure.subject)}: {escape(failure.message)}", highlight=False)
+        if result.failure_count > SHOWN_FAILURES:
+            console.print(f"  … and {result.failure_count - SHOWN_FAILURES} more")
+    if error is not None:
+        console.print(f"[red]stopped:[/] {escape(error)}", highlight=False)
+    if result.failure_count or result.interrupted or error is not None:
+        console.print("What arrived stays. Run the same command again to bring the rest.")

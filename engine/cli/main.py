@@ -1,0 +1,60 @@
+"""The ``engine`` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import engine
+from engine.cli.demo import demo
+from engine.cli.migrate import migrate
+from engine.cli.sandbox import sandbox
+from engine.errors import ConfigError, EngineError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,  # locals hold credentials
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(engine.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Moves machine-learning experiment data between MLflow servers, W&B servers and local archives.
+
+    Begin with [bold]engine demo[/]: it makes a sample MLflow store, starts a rehearsal server that speaks
+    W&B's protocol, migrates one into the other and checks every point.
+    """
+
+
+app.command()(demo)
+app.command()(migrate)
+app.command()(sandbox)
+
+
+def main() -> None:
+    """Run the command line; the exit status is 0, 1, 2, 3 or 130 as the README explains."""
+    try:
+        app()
+    except EngineError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}")
+        sys.exit(2 if isinstance(error, ConfigError) else 3)
+
+
+if __name__ == "__main__":
+    main()

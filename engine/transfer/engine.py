@@ -1,0 +1,248 @@
+"""The public way to run a transfer."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from engine.errors import AuthError, ConfigError, EngineError
+from engine.protocols import Destination, Source
+from engine.records import Loss
+from engine.transfer.budget import ByteBudget
+from engine.transfer.context import Context, LossLedger
+from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
+from engine.transfer.options import Options, Result
+from engine.transfer.pipeline import Pipeline
+from engine.transfer.throttle import Throttles
+
+EVENT_BUFFER = 1_024
+PROGRESS_EVERY_S = 0.5
+
+
+class Engine:
+    """Moves everything that a selection names from a source to a destination.
+
+    async with Engine(open_source("mlflow:http://…"), open_destination("wandb:team/imported")) as engine:
+        async for event in engine.events():      # optional
+            ...
+        result = await engine.run()
+
+    Entering connects to both sides. Several engines may share an event loop; none of them touches
+    signals, logging or other state of the process. Leaving early, or cancelling, stops all work; what
+    arrived stays, and running the same transfer again completes it.
+
+    Raises:
+        EngineError: on entering, if a side cannot be used; from ``run`` and ``events``, if the transfer
+            could not go on. Items that fail alone don't raise: they are in the result.
+    """
+
+    def __init__(self, source: Source, destination: Destination, options: Options | None = None) -> None:
+        self._source = source
+        self._destination = destination
+        self._options = options or Options()
+        self._result = Result()
+        self._subscribers: list[MemoryObjectSendStream[Event]] = []
+        self._stack = AsyncExitStack()
+        self._started = False
+        self._ended = anyio.Event()
+        self._error: EngineError | None = None
+        self._tasks: TaskGroup
+        self._pipeline: Pipeline
+        self._context: Context
+        self._connected: Connected
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            spool = Path(tempfile.mkdtemp(prefix="transfer-engine-", dir=self._options.spool))
+            stack.callback(shutil.rmtree, spool, ignore_errors=True)
+            self._context = Context(
+                spool=spool,
+                remap=self._options.remap,
+                budget=ByteBudget(self._options.max_bytes_in_flight),
+                throttles=Throttles(self._options.concurrency),
+                counters=self._result.counters,
+                losses=LossLedger(
+                    on_first=self._on_first_loss,
+                    counts=self._result.losses,
+                    examples=self._result.loss_examples,
+                ),
+            )
+            self._connected = Connected(
+                source=await stack.enter_async_context(self._source.open(self._context)),
+                destination=await stack.enter_async_context(self._destination.open(self._context)),
+            )
+            self._pipeline = Pipeline(
+                self._source, self._destination, self._options, self._result, self._emit
+            )
+            self._tasks = await stack.enter_async_context(_Background())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._stack.__aexit__(exc_type, exc, traceback)
+
+    async def run(self) -> Result:
+        """Run to the end, or wait for the end if ``events()`` already started it.
+
+        Raises:
+            EngineError: the transfer could not go on; ``result`` has what was done so far.
+        """
+        self._start()
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """Start the transfer if need be, and yield what happens until ``Finished``.
+
+        A slow reader slows the transfer down, rather than missing a failure; only ``Progress`` is skipped.
+        """
+        send, receive = anyio.create_memory_object_stream[Event](EVENT_BUFFER)
+        self._stack.callback(send.close)
+        send.send_nowait(self._connected)
+        self._subscribers.append(send)
+        self._start()
+        async with receive:
+            async for event in receive:
+                yield event
+                if isinstance(event, Finished):
+                    return
+
+    def drain(self) -> None:
+        """Finish the runs that are open, start no other, then end; a second run does the rest."""
+        self._pipeline.drain()
+
+    @property
+    def result(self) -> Result:
+        """What was done so far."""
+        return self._result
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        began = time.monotonic()
+        try:
+            async with anyio.create_task_group() as helpers:
+                helpers.start_soon(self._report_progress, began)
+                await self._pipeline.run()
+                helpers.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            self._error = _decisive(group)
+        self._result.elapsed_s = time.monotonic() - began
+        if self._error is not None:
+            await self._emit(ItemFailed.of("transfer", "transfer", self._error))
+        await self._emit(self._progress(began))
+        await self._emit(self._finished())
+        self._ended.set()
+
+    async def _report_progress(self, began: float) -> None:
+        while True:
+            await anyio.sleep(PROGRESS_EVERY_S)
+            await self._emit(self._progress(began))
+
+    def _progress(self, began: float) -> Progress:
+        result, counters = self._result, self._result.counters
+        return Progress(
+            enumerating=self._pipeline.enumerating,
+            runs_found=result.runs_found,
+            runs_done=result.runs_done,
+            runs_failed=result.runs_failed,
+            points=counters.points,
+            files=counters.files,
+            bytes=counters.bytes,
+            requests=counters.requests,
+            elapsed_s=time.monotonic() - began,
+        )
+
+    def _finished(self) -> Finished:
+        result, counters = self._result, self._result.counters
+        return Finished(
+            runs_done=result.runs_done,
+            runs_failed=result.runs_failed,
+            failures=result.failure_count,
+            losses=dict(result.losses),
+            points=counters.points,
+            files=counters.files,
+            bytes=counters.bytes,
+            requests=counters.requests,
+            elapsed_s=result.elapsed_s,
+            exit_status=3 if self._error is not None else result.exit_status,
+        )
+
+    async def _emit(self, event: Event) -> None:
+        for subscriber in list(self._subscribers):
+            try:
+                if isinstance(event, Progress):
+                    subscriber.send_nowait(event)
+                else:
+                    await subscriber.send(event)
+            except anyio.WouldBlock:
+                continue
+            except anyio.BrokenResourceError:  # its reader left
+                self._subscribers.remove(subscriber)
+
+    def _on_first_loss(self, loss: Loss) -> None:
+        if self._started:
+            self._tasks.start_soon(self._emit, LossRecorded(loss=loss))
+
+
+class _Background:
+    """A task group whose tasks end with the block, and which leaves the block's own errors as they are."""
+
+    async def __aenter__(self) -> TaskGroup:
+        self._tasks = anyio.create_task_group()
+        return await self._tasks.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self._tasks.cancel_scope.cancel()
+        if isinstance(exc, Exception):
+            # The group would wrap it, and callers could no longer catch it by its class.
+            exc_type = exc = traceback = None
+        return await self._tasks.__aexit__(exc_type, exc, traceback)
+
+
+def _decisive(group: BaseExceptionGroup) -> EngineError:
+    """The error that a group of them stands for, so that callers can catch it by its class.
+
+    Of several, a refused key or a wrong request explains the others.
+
+    Raises:
+        BaseException: one in the group is not ours, so it is a defect and must not be dressed up.
+    """
+    ours, others = group.split(EngineError)
+    if others is not None:
+        raise others
+    assert ours is not None
+    leaves = list(_leaves(ours))
+    return next((e for e in leaves if isinstance(e, AuthError | ConfigError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> list[EngineError]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    assert isinstance(error, EngineError)
+    return [error]

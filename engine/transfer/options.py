@@ -1,0 +1,90 @@
+"""What a caller can ask of a transfer, and what comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.records import Loss, Selection
+from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
+from engine.transfer.context import Counters
+from engine.transfer.events import ItemFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to transfer, and how much of it.
+
+    Peak memory is about ``max_bytes_in_flight`` of payload, plus one history window per history worker
+    (tens of MB), plus the interpreter; it does not grow with the number of runs, points or files.
+
+    Attributes:
+        selection: which runs.
+        history: whether to move metric histories.
+        files: whether to move run files.
+        artifacts: whether to move artifacts.
+        remap: source namespace or project name → ``entity/project`` or ``project``.
+        concurrency: requests in flight at most, for each host and class of endpoint. None: by class.
+        max_bytes_in_flight: payload bytes in memory at most.
+        open_runs: runs being written at the same time.
+        history_workers: histories being moved at the same time.
+        artifact_workers: artifacts (each with many files in flight) being moved at the same time.
+        spool: directory for temporary data; None means the system's.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    history: bool = True
+    files: bool = True
+    artifacts: bool = True
+    remap: Mapping[str, str] = field(default_factory=dict)
+    concurrency: int | None = None
+    max_bytes_in_flight: int = DEFAULT_BYTES_IN_FLIGHT
+    open_runs: int = 16
+    history_workers: int = 4
+    artifact_workers: int = 8
+    spool: Path | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What a transfer did.
+
+    Attributes:
+        runs_found: runs that the selection names.
+        runs_done: runs that arrived with all their parts.
+        runs_failed: runs of which at least one part did not arrive.
+        counters: points, files, bytes and requests.
+        failures: each item that did not arrive, with its cause; at most ``MAX_FAILURES`` are kept.
+        failure_count: all of them.
+        losses: how many values of each kind did not arrive as they were.
+        loss_examples: the first of each kind.
+        elapsed_s: wall time.
+        interrupted: True if it was told to stop before all was done.
+    """
+
+    MAX_FAILURES = 1_000
+
+    runs_found: int = 0
+    runs_done: int = 0
+    runs_failed: int = 0
+    counters: Counters = field(default_factory=Counters)
+    failures: list[ItemFailed] = field(default_factory=list)
+    failure_count: int = 0
+    losses: Counter[str] = field(default_factory=Counter)
+    loss_examples: dict[str, list[Loss]] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """0 all arrived, 1 some items failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failure_count else 0
+
+    def add_failure(self, failure: ItemFailed) -> None:
+        self.failure_count += 1
+        if len(self.failures) < self.MAX_FAILURES:
+            self.failures.append(failure)
