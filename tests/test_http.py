@@ -1,0 +1,206 @@
+"""The HTTP client against a real server: what an answer means, and what goes out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from engine.errors import (
+    AuthError,
+    CommError,
+    Conflict,
+    EngineError,
+    NotFound,
+    RateLimited,
+    Side,
+    Transient,
+)
+from engine.http import HttpClient, Response, error_of, parse_json, retry_after_s
+from engine.transfer.context import Context
+from engine.transfer.retry import RetryPolicy
+from engine.transfer.throttle import Endpoint
+
+pytestmark = pytest.mark.anyio
+
+QUICK = RetryPolicy(attempts=3, base_s=0.001, cap_s=0.002)
+SECRET = "s3cr3t-key"
+
+
+class Server:
+    """Answers with the given replies in turn, and keeps what it was sent."""
+
+    def __init__(self, *replies: web.Response) -> None:
+        self.replies = list(replies)
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.requests.append((request.method, request.raw_path, dict(request.headers), await request.read()))
+        return self.replies.pop(0) if self.replies else web.json_response({"ok": True})
+
+
+@asynccontextmanager
+async def serving(*replies: web.Response) -> AsyncGenerator[tuple[Server, HttpClient, Context]]:
+    server = Server(*replies)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    context = Context(spool=Path(os.devnull))
+    try:
+        async with HttpClient(
+            Side.DESTINATION, context, headers={"Authorization": SECRET}, policy=QUICK
+        ) as client:
+            yield server, client, context
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, "bad value", CommError),
+        (401, "", AuthError),
+        (403, "", AuthError),
+        (404, "", NotFound),
+        (410, "", NotFound),
+        (409, "", Conflict),
+        (412, "", Conflict),
+        (413, "", CommError),
+        (422, "", CommError),
+        (429, "", RateLimited),
+        (500, "", Transient),
+        (501, "", CommError),
+        (502, "<html>", Transient),
+        (503, "down for maintenance", Transient),
+        (503, "<Error><Code>SlowDown</Code></Error>", RateLimited),
+        (403, '{"error": {"message": "rateLimitExceeded"}}', RateLimited),
+        (400, "<Error><Code>RequestTimeout</Code></Error>", Transient),
+        (408, "", Transient),
+    ],
+)
+def test_an_answer_means_what_its_status_and_body_say(status: int, body: str, expected: type[EngineError]):
+    error = error_of(Response(status, {}, body.encode()))
+    assert type(error) is expected
+    assert error is not None
+    assert error.status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"errors": [{"message": "no such field"}]}', "no such field"),
+        ('{"error": "plain words"}', "plain words"),
+        ('{"error": {"message": "inner words"}}', "inner words"),
+        ('{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "No run"}', "RESOURCE_DOES_NOT_EXIST: No run"),
+        ("<Error><Code>NoSuchKey</Code><Message>gone</Message></Error>", "gone"),
+        ("<html><title>Login</title></html>", "Login"),
+        ("just text", "just text"),
+    ],
+)
+def test_an_error_carries_the_servers_own_words(body: str, words: str):
+    assert words in str(error_of(Response(400, {}, body.encode())))
+
+
+def test_json_with_bare_nan_is_read():
+    assert math.isnan(parse_json(b'{"a": NaN}')["a"])
+    assert parse_json(b'{"a": -Infinity}')["a"] == -math.inf
+
+
+def test_what_is_not_json_is_an_error_that_shows_it():
+    with pytest.raises(CommError, match="<html>"):
+        parse_json(b"<html>")
+
+
+def test_retry_after_is_seconds_or_a_date():
+    assert retry_after_s({"Retry-After": "1.5"}) == 1.5
+    assert retry_after_s({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert retry_after_s({"Retry-After": "soon"}) is None
+    assert retry_after_s({}) is None
+
+
+async def test_credentials_go_with_requests_but_not_with_anonymous_ones():
+    async with serving() as (server, client, _):
+        await client.request("GET", f"{server.url}/a", endpoint=Endpoint.GRAPHQL)
+        await client.request("PUT", f"{server.url}/b", endpoint=Endpoint.OBJECTS, body=b"x", anonymous=True)
+    assert server.requests[0][2]["Authorization"] == SECRET
+    assert "Authorization" not in server.requests[1][2]
+
+
+async def test_a_signed_url_goes_out_byte_for_byte():
+    signed = "/o/a%20b%2Fc?sig=A%2FB%3D%3D&x=%7E"
+    async with serving() as (server, client, _):
+        await client.request("GET", server.url + signed, endpoint=Endpoint.OBJECTS, anonymous=True)
+    assert server.requests[0][1] == signed
+
+
+async def test_a_body_is_sent_again_from_its_start():
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first "
+        yield b"second"
+
+    async with serving(web.Response(status=500)) as (server, client, context):
+        answer = await client.request("PUT", f"{server.url}/a", endpoint=Endpoint.OBJECTS, body=pieces)
+    assert answer.json() == {"ok": True}
+    assert [request[3] for request in server.requests] == [b"first second"] * 2
+    assert context.counters.requests == 2
+
+
+async def test_what_is_not_idempotent_is_sent_once():
+    async with serving(web.Response(status=500)) as (server, client, _):
+        with pytest.raises(Transient):
+            await client.request("POST", f"{server.url}/a", endpoint=Endpoint.GRAPHQL, retry=False)
+    assert len(server.requests) == 1
+
+
+async def test_an_error_names_side_and_object_and_hides_the_query():
+    async with serving(web.Response(status=404, text="gone")) as (server, client, _):
+        with pytest.raises(NotFound) as caught:
+            await client.request("GET", f"{server.url}/a?sig={SECRET}", endpoint=Endpoint.OBJECTS)
+    assert "destination" in str(caught.value)
+    assert "/a" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+async def test_an_unreachable_server_is_named():
+    context = Context(spool=Path(os.devnull))
+    async with HttpClient(Side.SOURCE, context, policy=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(Transient, match=r"source: .*cannot connect.*127\.0\.0\.1:9") as caught:
+            await client.request("GET", "http://127.0.0.1:9/x", endpoint=Endpoint.MLFLOW_REST)
+    assert caught.value.side is Side.SOURCE
+
+
+async def test_what_is_no_url_is_an_error():
+    context = Context(spool=Path(os.devnull))
+    async with HttpClient(Side.SOURCE, context, policy=QUICK) as client:
+        with pytest.raises(CommError):
+            await client.request("GET", "nonsense", endpoint=Endpoint.MLFLOW_REST)
+
+
+async def test_a_vendor_can_read_an_answer_in_its_own_way():
+    def classify(response: Response) -> EngineError | None:
+        return Conflict("theirs") if b"errors" in response.body else None
+
+    async with (
+        serving(web.json_response({"errors": []})) as (server, _, context),
+        HttpClient(Side.SOURCE, context, classify=classify) as client,
+    ):
+        with pytest.raises(Conflict, match="theirs"):
+            await client.request("POST", f"{server.url}/graphql", endpoint=Endpoint.GRAPHQL)
+
+
+async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch):
+    async with serving() as (server, client, _):
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "direct.test")
+        await client.request("GET", "http://tracking.test/x", endpoint=Endpoint.MLFLOW_REST)
+    assert server.requests[0][1] == "http://tracking.test/x"
