@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.records import Loss
+from engine.records import Loss, SystemInfo
 from engine.transfer.budget import ByteBudget
 from engine.transfer.throttle import Throttles
 
@@ -55,6 +55,7 @@ class Context:
         counters: progress.
         losses: what could not be carried as it was.
         concurrency: how many requests each side may have in flight at most.
+        source: what the source said of itself; known before the destination is opened.
     """
 
     spool: Path
@@ -64,6 +65,7 @@ class Context:
     counters: Counters = field(default_factory=Counters)
     losses: LossLedger = field(default_factory=LossLedger)
     concurrency: int = 32
+    source: SystemInfo | None = None
 
     def lose(self, kind: str, subject: str, detail: str, count: int = 1) -> None:
         """Record that something did not arrive exactly as it was."""

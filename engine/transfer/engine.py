@@ -77,8 +77,9 @@ class Engine:
                     examples=self._result.loss_examples,
                 ),
             )
+            self._context.source = await stack.enter_async_context(self._source.open(self._context))
             self._connected = Connected(
-                source=await stack.enter_async_context(self._source.open(self._context)),
+                source=self._context.source,
                 destination=await stack.enter_async_context(self._destination.open(self._context)),
             )
             self._pipeline = Pipeline(
