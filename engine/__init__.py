@@ -24,6 +24,8 @@ from engine.protocols import (
     open_source,
 )
 from engine.records import Namespace, Selection
+from engine.transfer.engine import Engine
+from engine.transfer.options import Options, Result
 
 __version__ = "0.1.0"
 
@@ -33,11 +35,14 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "Destination",
+    "Engine",
     "EngineError",
     "IntegrityError",
     "Namespace",
     "NotFound",
+    "Options",
     "RateLimited",
+    "Result",
     "Selection",
     "Side",
     "Source",
