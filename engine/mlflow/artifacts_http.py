@@ -1,0 +1,209 @@
+"""Artifacts that a server hands out: listings as trees, downloads that go on where they broke."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import TypeAlias
+from urllib.parse import quote, urlencode
+
+import anyio
+
+from engine.errors import CommError, EngineError, IntegrityError, RateLimited, Side, Transient
+from engine.http import HttpClient
+from engine.mlflow.rest_api import TrackingApi
+from engine.records import ArtifactEntry, Blob, Json
+from engine.transfer.retry import DEFAULT_POLICY
+from engine.transfer.throttle import Endpoint
+
+RUN_LIST_PATH = "api/2.0/mlflow/artifacts/list"
+PROXY_PATH = "api/2.0/mlflow-artifacts/artifacts"
+
+PIECE = 1024 * 1024
+"""Bytes in a piece at most."""
+
+LISTINGS_IN_FLIGHT = 8
+"""Directories of one tree that are listed at the same time, and held in memory."""
+
+Locate: TypeAlias = Callable[[], Awaitable[tuple[str, Mapping[str, str]]]]
+"""Gives URL and headers of an object; asked before every attempt, because signatures expire."""
+
+ListDirectory: TypeAlias = Callable[[str], Awaitable[list[ArtifactEntry | str]]]
+"""From the path of a directory to its files, and the paths of the directories in it."""
+
+
+async def walk(list_directory: ListDirectory) -> AsyncIterator[ArtifactEntry]:
+    """All files of a tree, the upper ones first, a few directories in memory at a time.
+
+    Raises:
+        EngineError: a directory could not be listed; raised after all that could.
+    """
+    todo: deque[str] = deque([""])
+    failures: list[EngineError] = []
+    while todo:
+        now = [todo.popleft() for _ in range(min(len(todo), LISTINGS_IN_FLIGHT))]
+        listed: dict[str, list[ArtifactEntry | str]] = {}
+
+        async def list_one(directory: str, into: dict[str, list[ArtifactEntry | str]] = listed) -> None:
+            try:
+                into[directory] = await list_directory(directory)
+            except EngineError as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for directory in now:
+                tasks.start_soon(list_one, directory)
+        for directory in now:
+            for found in listed.pop(directory, ()):
+                if isinstance(found, str):
+                    todo.append(found)
+                else:
+                    yield found
+    if failures:
+        raise failures[0]
+
+
+async def download(
+    http: HttpClient, locate: Locate, *, size: int | None, offset: int, subject: str, anonymous: bool = False
+) -> AsyncGenerator[bytes]:
+    """The bytes of an object from ``offset`` on.
+
+    After a break it goes on by ``Range`` where the server honours that, else by skipping what it has.
+    Servers before MLflow 3.15 do not, and send no length either: ``size`` tells what ended too early.
+
+    Raises:
+        IntegrityError: the length is not ``size``, or the object changed between two attempts.
+        Transient: it broke too often without getting any further.
+    """
+    position, tag, failures = offset, "", 0
+    while size is None or position < size or position == offset == 0:
+        try:
+            url, headers = await locate()
+            wanted = {**headers, "Accept-Encoding": "identity"}
+            if position:
+                wanted["Range"] = f"bytes={position}-"
+            async with http.stream(
+                url,
+                endpoint=Endpoint.MLFLOW_ARTIFACTS,
+                subject=subject,
+                headers=wanted,
+                anonymous=anonymous,
+            ) as answer:
+                now = answer.headers.get("ETag", "")
+                if tag and now != tag:
+                    raise IntegrityError(
+                        "the file changed while it was read", side=Side.SOURCE, subject=subject
+                    )
+                tag = now
+                skip = 0 if answer.status == 206 else position
+                async for chunk in answer.content.iter_chunked(PIECE):
+                    piece = chunk[skip:]
+                    skip -= len(chunk) - len(piece)
+                    if piece:
+                        position += len(piece)
+                        failures = 0
+                        yield piece
+            if size is None or position >= size:
+                break
+            raise Transient(
+                f"the download ended at byte {position} of {size}", side=Side.SOURCE, subject=subject
+            )
+        except Transient as error:
+            failures += not isinstance(error, RateLimited)
+            if failures >= DEFAULT_POLICY.attempts:
+                raise
+            backoff = min(DEFAULT_POLICY.cap_s, DEFAULT_POLICY.base_s * 2**failures)
+            await anyio.sleep(max(error.retry_after_s or 0.0, random.uniform(0, backoff)))
+    if size is not None and position > max(size, offset):
+        raise IntegrityError(
+            f"the file has {position} bytes and was listed with {size}", side=Side.SOURCE, subject=subject
+        )
+
+
+class ProxyArtifacts:
+    """What a server keeps for ``mlflow-artifacts:`` URIs, by path.
+
+    Args:
+        api: the server that keeps them.
+        root: path of the root within the store.
+    """
+
+    def __init__(self, api: TrackingApi, root: str) -> None:
+        self._api = api
+        self._root = root.strip("/")
+
+    def entries(self) -> AsyncIterator[ArtifactEntry]:
+        return walk(self._list)
+
+    async def _list(self, directory: str) -> list[ArtifactEntry | str]:
+        path = _join(self._root, directory)
+        answer = await self._api.get(PROXY_PATH, {"path": path}, subject=f"artifacts in {path!r}")
+        # The proxy tells bare names.
+        return [_found(_join(directory, file["path"]), file) for file in answer.get("files", ())]
+
+    def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        path = _join(self._root, blob.locator)
+
+        async def locate() -> tuple[str, Mapping[str, str]]:
+            return f"{self._api.url}/{PROXY_PATH}/{quote(path)}", await self._api.headers(PROXY_PATH)
+
+        return download(self._api.http, locate, size=blob.size, offset=offset, subject=f"artifact {path!r}")
+
+
+class RunArtifacts:
+    """The artifacts of a run wherever its root is, through a server that can reach it."""
+
+    def __init__(self, api: TrackingApi, run_id: str) -> None:
+        self._api = api
+        self._run_id = run_id
+
+    def entries(self) -> AsyncIterator[ArtifactEntry]:
+        return walk(self._list)
+
+    async def _list(self, directory: str) -> list[ArtifactEntry | str]:
+        return await list_run_artifacts(self._api, self._run_id, directory)
+
+    def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        query = urlencode({"run_id": self._run_id, "path": blob.locator}, quote_via=quote)
+
+        async def locate() -> tuple[str, Mapping[str, str]]:
+            return f"{self._api.url}/get-artifact?{query}", await self._api.headers("get-artifact")
+
+        subject = f"artifact {blob.locator!r} of run {self._run_id}"
+        return download(self._api.http, locate, size=blob.size, offset=offset, subject=subject)
+
+
+async def list_run_artifacts(api: TrackingApi, run_id: str, directory: str) -> list[ArtifactEntry | str]:
+    """One directory of a run's artifacts; Databricks pages the answer, MLflow's own server does not."""
+    subject = f"artifacts of run {run_id}" + (f" in {directory!r}" if directory else "")
+    found: list[ArtifactEntry | str] = []
+    token = ""
+    while True:
+        query = {"run_id": run_id}
+        if directory:
+            query["path"] = directory
+        if token:
+            query["page_token"] = token
+        answer = await api.get(RUN_LIST_PATH, query, subject=subject)
+        for file in answer.get("files", ()):
+            path = file["path"]
+            if directory and not path.startswith(f"{directory}/"):
+                raise CommError(
+                    f"the listing has {path!r}, which is elsewhere", side=Side.SOURCE, subject=subject
+                )
+            found.append(_found(path, file))
+        previous, token = token, answer.get("next_page_token") or ""
+        if not token or token == previous:
+            return found
+
+
+def _found(path: str, file: Mapping[str, Json]) -> ArtifactEntry | str:
+    if file.get("is_dir"):
+        return path
+    # Protobuf's JSON omits zero: a file without a size is empty.
+    return ArtifactEntry(path=path, size=int(file.get("file_size", 0)), locator=path)
+
+
+def _join(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory and name else directory or name
