@@ -55,7 +55,8 @@ class RunningSandbox:
         """Requests by kind so far."""
         status, counters = self.call("GET", "/admin/counters")
         assert status == 200
-        return counters
+        found: dict[str, int] = counters
+        return found
 
 
 def send(

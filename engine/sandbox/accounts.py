@@ -15,7 +15,8 @@ from engine.sandbox.refusals import forbidden, not_found
 tables(
     """
     CREATE TABLE IF NOT EXISTS entities (
-        number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_team INTEGER NOT NULL, created INTEGER NOT NULL
+        number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, is_team INTEGER NOT NULL,
+        created INTEGER NOT NULL
     );
     CREATE TABLE IF NOT EXISTS users (
         number INTEGER PRIMARY KEY, username TEXT NOT NULL UNIQUE, name TEXT NOT NULL, email TEXT,
@@ -135,7 +136,8 @@ def register(db: Database, account: Account) -> User:
     default_entity = account.default_entity or account.username
     db.execute(
         """INSERT INTO users (username, name, email, admin, default_entity, created) VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (username) DO UPDATE SET admin = excluded.admin, default_entity = excluded.default_entity""",
+        ON CONFLICT (username) DO UPDATE
+            SET admin = excluded.admin, default_entity = excluded.default_entity""",
         (account.username, account.username, account.email, account.admin, default_entity, now),
     )
     user = user_of_name(db, account.username)
@@ -191,7 +193,8 @@ def members_of(db: Database, entity: Entity) -> list[User]:
     return [
         _user(row)
         for row in db.all(
-            "SELECT users.* FROM users JOIN members ON user = users.number WHERE entity = ? ORDER BY username",
+            """SELECT users.* FROM users JOIN members ON user = users.number
+            WHERE entity = ? ORDER BY username""",
             (entity.number,),
         )
     ]

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from engine.sandbox import (
+    filestream,
+    projects,
+    rewind,
+    run_deletion,
+    run_fields,
+    run_files,
+    run_lists,
+    server_info,
+    upserts,
+    users,
+)
 
-from engine.sandbox import projects, server_info, users
+__all__ = [
+    "ROUTES",
+    "projects",
+    "rewind",
+    "run_deletion",
+    "run_fields",
+    "run_files",
+    "run_lists",
+    "server_info",
+    "upserts",
+    "users",
+]
 
-__all__ = ["ROUTES", "projects", "server_info", "users"]
-
-ROUTES: list[web.RouteDef] = []
+ROUTES = [*filestream.ROUTES]
 """The routes of the areas that have some beside GraphQL."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -44,19 +43,10 @@ def connection(
         node: turns a row into the node; default is the row itself.
         edge: further fields of an edge.
     """
-    compare = functools.partial(_compare, descending=descending)
-    keyed = sorted(
-        ((key(item), item) for item in items),
-        key=functools.cmp_to_key(lambda a, b: compare(a[0], b[0])),
-    )
+    keyed = _sorted([(key(item), item) for item in items], descending)
     total = len(keyed)
-    start, stop = 0, total
-    if after:
-        mark = _decode(after)
-        start = next((i for i, (k, _) in enumerate(keyed) if compare(k, mark) > 0), total)
-    if before:
-        mark = _decode(before)
-        stop = next((i for i, (k, _) in enumerate(keyed) if compare(k, mark) >= 0), total)
+    start = _position(keyed, _decode(after), descending, past=True) if after else 0
+    stop = _position(keyed, _decode(before), descending, past=False) if before else total
     stop = max(start, stop)
     if first is not None:
         if first < 0:
@@ -100,19 +90,56 @@ def _decode(cursor: str) -> Key:
     return key
 
 
+def _sorted(keyed: list[tuple[Key, T]], descending: Sequence[bool] | bool) -> list[tuple[Key, T]]:
+    if isinstance(descending, bool):
+        return sorted(keyed, key=lambda pair: [_orderable(part) for part in pair[0]], reverse=descending)
+    # Stable sorts by one part after the other, the most important last.
+    for part in reversed(range(len(descending))):
+        keyed = sorted(keyed, key=lambda pair: _orderable(pair[0][part]), reverse=descending[part])
+    return keyed
+
+
+def _position(
+    keyed: Sequence[tuple[Key, Any]], mark: Key, descending: Sequence[bool] | bool, *, past: bool
+) -> int:
+    """How many rows come before the mark; with ``past``, the row at the mark counts as well."""
+    low, high = 0, len(keyed)
+    while low < high:
+        middle = (low + high) // 2
+        order = _compare(keyed[middle][0], mark, descending)
+        if order < 0 or (past and order == 0):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 def _compare(a: Key, b: Key, descending: Sequence[bool] | bool) -> int:
-    for i, (x, y) in enumerate(zip(a, b, strict=True)):
-        x, y = _orderable(x), _orderable(y)  # noqa: PLW2901
+    if len(a) != len(b):
+        raise bad_request("a cursor belongs to the order that it was made in")
+    for part, (x, y) in enumerate(zip(map(_orderable, a), map(_orderable, b), strict=True)):
         if x != y:
-            down = descending if isinstance(descending, bool) else descending[i]
+            down = descending if isinstance(descending, bool) else descending[part]
             return -1 if (x < y) != down else 1
     return 0
 
 
 def _orderable(value: Any) -> tuple[int, Any]:
-    """Values of any JSON type in one order: null, numbers, texts."""
+    """Values of any JSON type in one order: null, numbers, texts, others by their JSON."""
     if value is None:
         return 0, 0
     if isinstance(value, (int, float)):
         return 1, value
-    return 2, value if isinstance(value, str) else orjson.dumps(value).decode()
+    return (2, value) if isinstance(value, str) else (3, orjson.dumps(value).decode())
+
+
+def position(cursor: str) -> int:
+    """The number in a cursor whose key is one number, such as that of a line.
+
+    Raises:
+        Refusal: 400.
+    """
+    key = _decode(cursor)
+    if len(key) != 1 or not isinstance(key[0], int):
+        raise bad_request(f"{cursor!r} is not a cursor of this list")
+    return key[0]

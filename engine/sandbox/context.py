@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from engine.sandbox.accounts import User
     from engine.sandbox.database import Database
     from engine.sandbox.objects import ObjectStore
-    from engine.sandbox.accounts import User
 
 
 @dataclass(frozen=True, slots=True)

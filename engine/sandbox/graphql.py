@@ -3,7 +3,7 @@
 Modules own their resolvers::
 
     @resolver("Query.project", "Query.model")
-    def project(_root: None, call: Call, *, entity_name: str | None = None, name: str | None = None) -> Project | None:
+    def project(_root: None, call: Call, *, entity_name: str | None = None, …) -> Project | None:
 
 Arguments arrive in snake_case, only those that the request gives; ``input`` arrives as ``given``, a dict
 with the keys of the wire. A mutation that is a plain function runs in one transaction.

@@ -19,7 +19,8 @@ tables(
     CREATE TABLE IF NOT EXISTS projects (
         number INTEGER PRIMARY KEY, entity INTEGER NOT NULL REFERENCES entities, name TEXT NOT NULL,
         user INTEGER NOT NULL REFERENCES users, description TEXT, access TEXT NOT NULL, views TEXT,
-        repo TEXT, docker_image TEXT, is_benchmark INTEGER NOT NULL DEFAULT 0, is_published INTEGER NOT NULL DEFAULT 0,
+        repo TEXT, docker_image TEXT, is_benchmark INTEGER NOT NULL DEFAULT 0,
+        is_published INTEGER NOT NULL DEFAULT 0,
         created INTEGER NOT NULL, updated INTEGER NOT NULL,
         UNIQUE (entity, name)
     );
@@ -104,7 +105,8 @@ def ensure(call: Call, entity_name: str | None, name: str | None) -> Project:
     check_name(name)
     now = clock.now_ms()
     number = call.db.insert(
-        "INSERT INTO projects (entity, name, user, access, created, updated) VALUES (?, ?, ?, 'PRIVATE', ?, ?)",
+        """INSERT INTO projects (entity, name, user, access, created, updated)
+        VALUES (?, ?, ?, 'PRIVATE', ?, ?)""",
         (entity.number, name, call.user.number, now, now),
     )
     return of_number(call, number)
@@ -159,7 +161,7 @@ def models(
     *,
     entity_name: str | None = None,
     order: str | None = None,  # noqa: ARG001
-    anonymous: bool | None = None,  # noqa: ARG001, FBT001
+    anonymous: bool | None = None,  # noqa: ARG001
     **page: Any,
 ) -> Connection:
     return _listed(visible(call, entity_name or call.user.default_entity_name), page)

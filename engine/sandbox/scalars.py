@@ -87,6 +87,6 @@ def bind(scalar: GraphQLScalarType) -> None:
             return parse_value(node.value)
         raise GraphQLError(f"{scalar.name} cannot represent this literal", node)
 
-    scalar.serialize = serialize  # type: ignore[method-assign]
-    scalar.parse_value = parse_value  # type: ignore[method-assign]
+    scalar.serialize = serialize  # type: ignore[assignment,method-assign]
+    scalar.parse_value = parse_value  # type: ignore[assignment,method-assign]
     scalar.parse_literal = parse_literal  # type: ignore[method-assign]

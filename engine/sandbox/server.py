@@ -97,7 +97,7 @@ class Sandbox:
         except OSError:
             await self.__aexit__()
             raise
-        server = site._server  # noqa: SLF001  # aiohttp tells the port that the system chose nowhere else
+        server = site._server  # aiohttp tells the port that the system chose nowhere else
         assert isinstance(server, asyncio.Server)
         self._port = server.sockets[0].getsockname()[1]
         return self

@@ -47,7 +47,7 @@ def users(
 
 
 @resolver("Query.entity")
-def entity(_root: None, call: Call, *, name: str | None = None, login: bool | None = None) -> Entity | None:  # noqa: ARG001, FBT001
+def entity(_root: None, call: Call, *, name: str | None = None, login: bool | None = None) -> Entity | None:  # noqa: ARG001
     return accounts.readable_entity(call, name)
 
 

@@ -1,0 +1,253 @@
+"""Histories: the rows that a run logs, stored line by line as they came.
+
+A line has the number that the writer gave it by ``offset``, so that sending it again changes nothing. Its
+``_step`` is indexed beside it; steps and line numbers are independent. What keys there are, and of
+what types, is counted as lines arrive.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from engine.sandbox.database import Database, tables
+from engine.sandbox.filters import MISSING, dotted
+from engine.sandbox.json_text import loads, strict
+from engine.sandbox.refusals import bad_request
+
+tables(
+    """
+    CREATE TABLE IF NOT EXISTS history (
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, line INTEGER NOT NULL, step INTEGER,
+        row TEXT NOT NULL, PRIMARY KEY (run, line)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS history_by_step ON history (run, step);
+    CREATE TABLE IF NOT EXISTS history_keys (
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, key TEXT NOT NULL, type TEXT NOT NULL,
+        count INTEGER NOT NULL, PRIMARY KEY (run, key, type)
+    ) WITHOUT ROWID;
+    """
+)
+
+LINE_MAX = 10 * 1024 * 1024 - 100 * 1024
+"""Bytes of a line; the SDK drops longer ones with a warning."""
+
+SAMPLES = 500
+"""Rows that a reader gets who does not say how many."""
+
+
+class Steps(NamedTuple):
+    """A range of steps; None leaves a side open. ``stop`` is exclusive."""
+
+    start: int | None = None
+    stop: int | None = None
+
+    def sql(self) -> tuple[str, dict[str, int | None]]:
+        """A condition and its parameters."""
+        conditions = ["run = :run"]
+        if self.start is not None:
+            conditions.append("step >= :start")
+        if self.stop is not None:
+            conditions.append("step < :stop")
+        return " AND ".join(conditions), {"start": self.start, "stop": self.stop}
+
+    @property
+    def bounded(self) -> bool:
+        return self.start is not None or self.stop is not None
+
+
+def parse_row(text: Any) -> dict[str, Any]:
+    """One line of a history as an object.
+
+    Raises:
+        Refusal: 400, it is no JSON object or too long.
+    """
+    if not isinstance(text, str) or len(text.encode()) > LINE_MAX:
+        raise bad_request(f"a line must be a text of at most {LINE_MAX} bytes")
+    try:
+        row = loads(text)
+    except ValueError as error:
+        raise bad_request(f"a line is not JSON: {error}: {text[:80]}") from error
+    if not isinstance(row, dict):
+        raise bad_request(f"a line is not a JSON object: {text[:80]}")
+    return row
+
+
+def write(db: Database, run: int, offset: int, lines: Sequence[str]) -> None:
+    """Store lines from number ``offset`` on; lines that are there already are replaced.
+
+    Raises:
+        Refusal: 400, a line is no JSON object; nothing is stored then.
+    """
+    rows = [parse_row(line) for line in lines]
+    counts: Counter[tuple[str, str]] = Counter()
+    if offset < line_count(db, run):
+        replaced = db.rows(
+            "SELECT row FROM history WHERE run = ? AND line >= ? AND line < ?",
+            (run, offset, offset + len(rows)),
+        )
+        for (text,) in replaced:
+            counts.subtract(_typed_keys(loads(text)))
+    for row in rows:
+        counts.update(_typed_keys(row))
+    db.execute_many(
+        "INSERT OR REPLACE INTO history (run, line, step, row) VALUES (?, ?, ?, ?)",
+        ((run, offset + i, _step(row), line) for i, (row, line) in enumerate(zip(rows, lines, strict=True))),
+    )
+    _count(db, run, counts)
+
+
+def drop_after(db: Database, run: int, step: int) -> None:
+    """Forget all rows past a step, as a rewind does."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for (text,) in db.rows("SELECT row FROM history WHERE run = ? AND step > ?", (run, step)):
+        counts.subtract(_typed_keys(loads(text)))
+    db.execute("DELETE FROM history WHERE run = ? AND step > ?", (run, step))
+    _count(db, run, counts)
+
+
+def _count(db: Database, run: int, counts: Counter[tuple[str, str]]) -> None:
+    db.execute_many(
+        """INSERT INTO history_keys (run, key, type, count) VALUES (?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET count = count + excluded.count""",
+        ((run, key, kind, count) for (key, kind), count in counts.items() if count),
+    )
+
+
+def _step(row: dict[str, Any]) -> int | None:
+    step = row.get("_step")
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _typed_keys(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in row.items():
+        kind = _TYPES.get(type(value))
+        if kind is None:
+            if "_type" in value:
+                kind = str(value["_type"])
+            else:
+                yield from _typed_keys(value, f"{prefix}{key}.")
+                kind = "map"
+        yield prefix + key, kind
+
+
+_TYPES: dict[type, str] = {
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    str: "string",
+    list: "list",
+    type(None): "nil",
+}
+
+
+def line_count(db: Database, run: int) -> int:
+    """The offset at which a writer goes on."""
+    last: int | None = db.value("SELECT max(line) FROM history WHERE run = ?", (run,))
+    return 0 if last is None else last + 1
+
+
+def last_step(db: Database, run: int) -> int | None:
+    """The highest step, None without any."""
+    step: int | None = db.value("SELECT max(step) FROM history WHERE run = ?", (run,))
+    return step
+
+
+def tail(db: Database, run: int, count: int = 5) -> list[str]:
+    """The last lines, oldest first."""
+    rows = db.all("SELECT row FROM history WHERE run = ? ORDER BY line DESC LIMIT ?", (run, count))
+    return [row["row"] for row in reversed(rows)]
+
+
+def keys_of(db: Database, run: int) -> dict[str, Any]:
+    """All keys with the number of values of each type, nested ones under their dotted names."""
+    keys: dict[str, Any] = {}
+    for row in db.rows(
+        "SELECT key, type, count FROM history_keys WHERE run = ? AND count > 0 ORDER BY key", (run,)
+    ):
+        entry = keys.setdefault(row["key"], {"typeCounts": [], "monotonic": False, "previousValue": -1})
+        entry["typeCounts"].append({"type": row["type"], "count": row["count"]})
+    return keys
+
+
+def sampled_rows(db: Database, run: int, steps: Steps, samples: int) -> list[str]:
+    """Whole rows, thinned evenly to about ``samples``.
+
+    A page of no more steps than ``samples`` comes complete, also if several rows share a step.
+    """
+    condition, parameters = steps.sql()
+    bound = {**parameters, "run": run}
+    order = "step, line" if steps.bounded else "line"
+    exact = steps.start is not None and steps.stop is not None and steps.stop - steps.start <= samples
+    count = db.value(f"SELECT count(*) FROM history WHERE {condition}", bound)  # noqa: S608
+    if exact or count <= samples:
+        return [
+            row["row"]
+            for row in db.rows(f"SELECT row FROM history WHERE {condition} ORDER BY {order}", bound)  # noqa: S608
+        ]
+    # The index alone answers which lines there are; only those that are wanted are read.
+    lines = db.rows(f"SELECT line FROM history WHERE {condition} ORDER BY {order}", bound)  # noqa: S608
+    return [
+        db.value("SELECT row FROM history WHERE run = ? AND line = ?", (run, line))
+        for (line,) in thinned(lines, count, samples)
+    ]
+
+
+def sampled_values(
+    db: Database, run: int, steps: Steps, keys: Sequence[str], samples: int
+) -> list[dict[str, Any]]:
+    """Rows that have all of ``keys``, with these only, flat and in strict JSON; thinned evenly."""
+    condition, parameters = steps.sql()
+    texts = db.rows(
+        f"SELECT row FROM history WHERE {condition} ORDER BY step, line",  # noqa: S608
+        {**parameters, "run": run},
+    )
+    return decimated(_picked((row["row"] for row in texts), tuple(dict.fromkeys(keys))), samples)
+
+
+def _picked(texts: Iterable[str], keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        row = loads(text)
+        values = {key: row[key] if key in row else dotted(row, key) for key in keys}
+        if MISSING not in values.values():
+            yield {key: strict(value) for key, value in values.items()}
+
+
+def live_steps(db: Database, run: int, limit: int = 1000) -> list[dict[str, int]]:
+    """The steps of rows not exported to Parquet, which is all of them.
+
+    Thinned when there are many, first and last included: clients ask where they begin.
+    """
+    count = db.value("SELECT count(*) FROM history WHERE run = ? AND step IS NOT NULL", (run,))
+    rows = db.rows("SELECT step FROM history WHERE run = ? AND step IS NOT NULL ORDER BY step", (run,))
+    return [{"_step": step} for (step,) in thinned(rows, count, limit)]
+
+
+def thinned(rows: Iterable[Any], count: int, samples: int) -> Iterator[Any]:
+    """About ``samples`` of ``count`` rows, evenly spaced, first and last included."""
+    if samples <= 0:
+        return
+    wanted = (
+        iter(range(count))
+        if count <= samples
+        else iter(sorted({round(i * (count - 1) / max(1, samples - 1)) for i in range(samples)}))
+    )
+    upcoming = next(wanted, None)
+    for i, row in enumerate(rows):
+        if i == upcoming:
+            yield row
+            upcoming = next(wanted, None)
+
+
+def decimated(rows: Iterable[dict[str, Any]], samples: int) -> list[dict[str, Any]]:
+    """About ``samples`` rows of a stream of unknown length, never holding more than twice as many."""
+    kept: list[dict[str, Any]] = []
+    stride = 1
+    for i, row in enumerate(rows):
+        if i % stride == 0:
+            kept.append(row)
+            if len(kept) >= 2 * max(1, samples):
+                kept = kept[::2]
+                stride *= 2
+    return list(thinned(kept, len(kept), samples))
