@@ -1,0 +1,187 @@
+"""Speaks to one W&B server: GraphQL, and what an answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import orjson
+
+from engine import __version__
+from engine.errors import (
+    AuthError,
+    CommError,
+    Conflict,
+    EngineError,
+    NotFound,
+    RateLimited,
+    Side,
+    Transient,
+    Unsupported,
+)
+from engine.http import HttpClient, Response, parse_json
+from engine.records import Json
+from engine.transfer.context import Context
+from engine.transfer.throttle import Endpoint
+from engine.wandb import credentials, documents
+
+
+def _words(*phrases: str) -> re.Pattern[str]:
+    return re.compile("|".join(phrases), re.IGNORECASE)
+
+
+# In the words of the servers; the first that fits names the error.
+_MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
+    (_words("rate limit", "too many requests"), RateLimited),
+    (_words("cannot query field", "unknown (argument|type|field)", "not defined by type"), Unsupported),
+    (_words("permission denied", "not authorized", "unauthorized", "forbidden", "not logged in"), AuthError),
+    (_words("not found", "could not find", "does not exist"), NotFound),
+    (_words("deadline exceeded", "timed? ?out", "temporarily", "try again", "internal server"), Transient),
+)
+_DELETED = _words("previously created and deleted")
+
+
+def classify(response: Response) -> EngineError | None:
+    """What a GraphQL answer means beyond its status; None where the status says it all.
+
+    A run id that was used and deleted is answered with 409 like a passing conflict; only the text
+    tells them apart. Errors of resolvers may come with status 200.
+    """
+    if _DELETED.search(response.body[:4000].decode("utf-8", "replace")):
+        return Conflict(
+            "the server burnt this run id: it was used before and deleted", status=response.status
+        )
+    if response.status != 200 or b'"errors"' not in response.body:
+        return None
+    answer = parse_json(response.body)
+    if not isinstance(answer, dict) or not (errors := answer.get("errors")):
+        return None
+    message = "; ".join(str(error.get("message", error)) for error in errors)
+    for pattern, meaning in _MEANINGS:
+        if pattern.search(message):
+            return meaning(message)
+    return CommError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the key belongs to, and the entities that it may surely write to."""
+
+    username: str | None
+    entity: str | None
+    entities: tuple[str, ...]
+
+
+class WandbClient:
+    """An authenticated connection to one server; made by ``connect``.
+
+    Attributes:
+        features: names of the optional parts of the protocol that this server has.
+    """
+
+    def __init__(
+        self, http: HttpClient, base_url: str, api_key: str | None, side: Side = Side.DESTINATION
+    ) -> None:
+        self.http = http
+        self.base_url = base_url
+        self.side = side
+        self.features: frozenset[str] = frozenset()
+        self._credentials = credentials.find(base_url, api_key, self._exchange, side=side)
+
+    async def headers(self) -> dict[str, str]:
+        """Headers of an authenticated JSON request."""
+        return {
+            "Authorization": await self._credentials.authorization(),
+            "Content-Type": "application/json",
+        }
+
+    async def graphql(self, document: str, variables: Mapping[str, Json], subject: str) -> Json:
+        """Send an operation and return its ``data``.
+
+        Raises:
+            EngineError: of the class that fits the answer.
+        """
+        response = await self.http.request(
+            "POST",
+            f"{self.base_url}/graphql",
+            endpoint=Endpoint.GRAPHQL,
+            subject=subject,
+            headers=await self.headers(),
+            body=orjson.dumps({"query": document, "variables": variables}),
+        )
+        answer = response.json()
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, dict):
+            raise CommError(
+                "the answer is no GraphQL result",
+                side=self.side,
+                subject=subject,
+                remedy=f"is {self.base_url} the address of a W&B server?",
+            )
+        return data
+
+    async def identify(self) -> Identity:
+        """Ask who we are and what the server can do, in one request where the server is not too old.
+
+        Raises:
+            AuthError: the key is not known to the server.
+        """
+        try:
+            data = await self.graphql(documents.CONNECT, {}, self.base_url)
+        except (Unsupported, CommError) as error:
+            # Servers without `serverInfo.features` refuse the whole document; all features count as off.
+            if error.status not in (None, 400, 422):
+                raise
+            data = await self.graphql(documents.VIEWER, {}, self.base_url)
+        viewer = data.get("viewer")
+        if viewer is None:
+            raise AuthError(
+                "the API key is not valid on this server",
+                side=self.side,
+                subject=self.base_url,
+                remedy="check WANDB_API_KEY and WANDB_BASE_URL",
+            )
+        info = data.get("serverInfo") or {}
+        self.features = frozenset(
+            feature["name"] for feature in info.get("features") or () if feature and feature["isEnabled"]
+        )
+        teams = [edge["node"]["name"] for edge in (viewer.get("teams") or {}).get("edges") or ()]
+        own = [name for name in (viewer.get("entity"), viewer.get("username")) if name]
+        return Identity(viewer.get("username"), viewer.get("entity"), tuple(dict.fromkeys(own + teams)))
+
+    def absolute(self, url: str) -> str:
+        """An upload URL that may be relative to the server."""
+        return f"{self.base_url}{url}" if url.startswith("/") else url
+
+    async def _exchange(self, jwt: str) -> tuple[str, float]:
+        response = await self.http.request(
+            "POST",
+            f"{self.base_url}/oidc/token",
+            endpoint=Endpoint.GRAPHQL,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=urlencode(
+                {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": jwt}
+            ).encode(),
+        )
+        answer = response.json()
+        return answer["access_token"], float(answer["expires_in"])
+
+
+@asynccontextmanager
+async def connect(
+    base_url: str, api_key: str | None, context: Context, side: Side = Side.DESTINATION
+) -> AsyncGenerator[WandbClient]:
+    """An open client; nothing is sent yet.
+
+    Raises:
+        ConfigError: no usable credentials were found.
+    """
+    http = HttpClient(
+        side, context, headers={"User-Agent": f"transfer-engine/{__version__}"}, classify=classify
+    )
+    client = WandbClient(http, base_url, api_key, side)
+    async with http:
+        yield client

@@ -1,0 +1,123 @@
+"""MD5 in the forms that W&B wants them: base64 for files and manifests, hex for artifacts and parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1024 * 1024
+READ_SIZE = MIB
+"""Larger reads hash no faster."""
+
+
+def b64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def md5_b64(data: bytes) -> str:
+    return b64(hashlib.md5(data, usedforsecurity=False).digest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multipart:
+    """When and how a file is sent in parts; the defaults are those of W&B's own client.
+
+    Attributes:
+        threshold: files of this size and more go in parts.
+        part: bytes of a part.
+        most: parts that an object store takes; larger files get larger parts.
+    """
+
+    threshold: int = 2 * 1024 * MIB
+    part: int = 100 * MIB
+    most: int = 10_000
+
+    def part_size(self, size: int) -> int:
+        """Bytes of a part of a file of ``size`` bytes, 0 if it goes in one piece."""
+        if size < self.threshold:
+            return 0
+        if size < self.part * self.most:
+            return self.part
+        smallest = -(-size // self.most)
+        return -(-smallest // 4096) * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """What is known of some bytes after they were read once.
+
+    Attributes:
+        md5: base64.
+        parts: hex MD5 of each part if the bytes go in parts.
+    """
+
+    size: int
+    md5: str
+    parts: tuple[str, ...] = ()
+
+
+class Hasher:
+    """MD5 of a stream, and of its parts of ``part_size`` bytes where that is not 0."""
+
+    def __init__(self, part_size: int = 0) -> None:
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._part_size = part_size
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._in_part = 0
+        self._parts: list[str] = []
+        self.size = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        self._whole.update(data)
+        self.size += len(data)
+        if not self._part_size:
+            return
+        rest = memoryview(data)
+        while rest:
+            piece = rest[: self._part_size - self._in_part]
+            self._part.update(piece)
+            self._in_part += len(piece)
+            rest = rest[len(piece) :]
+            if self._in_part == self._part_size:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        self._parts.append(self._part.hexdigest())
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._in_part = 0
+
+    def digest(self) -> FileDigest:
+        if self._in_part:
+            self._end_part()
+        return FileDigest(self.size, b64(self._whole.digest()), tuple(self._parts))
+
+
+def hash_file(path: Path, multipart: Multipart) -> FileDigest:
+    """Read a file once; blocking, hashing releases the GIL.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        size = path.stat().st_size
+        hasher = Hasher(multipart.part_size(size))
+        buffer = bytearray(min(READ_SIZE, max(size, 1)))
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            hasher.update(view[:count])
+    return hasher.digest()
+
+
+def artifact_digest(entries: Iterable[tuple[str, str]]) -> str:
+    """The hex digest of an artifact, from ``(path, entry digest)`` pairs in any order.
+
+    Source: ``wandb/sdk/artifacts/artifact_manifests/artifact_manifest_v1.py``. Sizes, references,
+    metadata, name and type do not enter.
+    """
+    whole = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
+    for path, digest in sorted(entries):
+        whole.update(f"{path}:{digest}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,73 @@
+"""Many small jobs at once, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+async def for_each(
+    items: AsyncIterator[T] | Iterable[T], work: Callable[[T], Awaitable[object]], *, limit: int
+) -> None:
+    """Await ``work`` of every item, at most ``limit`` at a time; the first failure cancels the others.
+
+    Raises:
+        Exception: the first failure as it was raised, not in a group.
+    """
+    slots = anyio.Semaphore(limit)
+    failures: list[Exception] = []
+
+    async def one(item: T) -> None:
+        try:
+            await work(item)
+        except Exception as error:  # noqa: BLE001 - raised below, bare
+            failures.append(error)
+            group.cancel_scope.cancel()
+        finally:
+            slots.release()
+
+    async with anyio.create_task_group() as group:
+        try:
+            async for item in _each(items):
+                await slots.acquire()
+                group.start_soon(one, item)
+        except Exception as error:  # noqa: BLE001 - raised below, bare
+            failures.append(error)
+            group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+
+
+async def _each(items: AsyncIterator[T] | Iterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterator):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+class KeyedLocks:
+    """A lock for each key that somebody holds or waits for."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Hashable, tuple[anyio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key, (anyio.Lock(), 0))
+        self._locks[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = lock, users - 1

@@ -1,0 +1,280 @@
+"""What becomes of a run in W&B: the table in ``docs/mapping.md``, as code.
+
+Whatever W&B has no field for (the times and the user of a run cannot be set by anybody) is kept in
+the config under ``_import``, next to what was renamed or did not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from engine.records import DatasetInput, Json, Loss, Run, RunState
+from engine.transfer.context import Context
+from engine.wandb.names import escaped_keys, is_run_tag, run_id
+
+PROVENANCE: Final = "_import"
+WRITER_ID: Final = "import"
+CONFIG_GUIDANCE = 10_000_000
+"""Bytes of a config beyond which the service's pages get slow."""
+
+_SDK_CONFIG_KEYS = frozenset({"wandb_version", PROVENANCE})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the file stream of a run ends.
+
+    Attributes:
+        exit_code: None leaves the run open; the server calls it crashed after some minutes of silence.
+        upsert_state: what the run is created as, None for running.
+    """
+
+    exit_code: int | None
+    preempting: bool = False
+    upsert_state: str | None = None
+
+
+ENDINGS: Final[Mapping[RunState, Ending]] = {
+    RunState.FINISHED: Ending(0),
+    RunState.FAILED: Ending(1),
+    # 255 is what W&B's own client ends a run with that was interrupted.
+    RunState.KILLED: Ending(255),
+    RunState.CRASHED: Ending(None),
+    RunState.RUNNING: Ending(None),
+    RunState.PENDING: Ending(None, upsert_state="pending"),
+    RunState.PREEMPTING: Ending(None, preempting=True),
+    RunState.PREEMPTED: Ending(None, preempting=True),
+}
+
+_APPROXIMATE_STATES = {
+    RunState.KILLED: "it ends with exit code 255, which a server may call failed",
+    RunState.RUNNING: "nobody writes to it any more, so the server will call it crashed",
+}
+
+
+def encode_json(value: Json) -> str:
+    """Strict JSON text, also of integers beyond 64 bits."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def clean_text(text: str) -> str:
+    """Text without lone surrogates, which UTF-8 cannot hold; they become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+@dataclass(slots=True)
+class Plain:
+    """Makes a value strict JSON, and counts what had to be changed for that."""
+
+    coerced: int = 0
+
+    def of(self, value: Json) -> Json:
+        if isinstance(value, str):
+            cleaned = clean_text(value)
+            self.coerced += cleaned != value
+            return cleaned
+        if isinstance(value, float) and not math.isfinite(value):
+            self.coerced += 1
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if isinstance(value, Mapping):
+            return {self.of(str(key)): self.of(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.of(item) for item in value]
+        return value
+
+
+def iso_time(milliseconds: int | None) -> str | None:
+    """ISO 8601 in UTC, None for what no calendar holds."""
+    if milliseconds is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}000Z"
+
+
+@dataclass(slots=True, kw_only=True)
+class RunMapping:
+    """One run as W&B will hold it.
+
+    Args:
+        source_uri: of the source, without secrets.
+        system: scheme of the source, as in ``imported_<system>_tags``.
+        default_group: for a run without a group of its own.
+    """
+
+    run: Run
+    context: Context
+    source_uri: str
+    system: str
+    default_group: str | None = None
+    losses: list[Loss] = field(default_factory=list)
+    history: dict[str, Json] = field(default_factory=dict)
+    """What is to be told of the history, for example that it is in sequence mode."""
+    metric_definitions: list[dict[str, Json]] = field(default_factory=list)
+    _config: dict[str, Json] = field(init=False)
+    _tags: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        plain = Plain()
+        self._tags = self._run_tags()
+        self._config = self._user_config(plain)
+        if plain.coerced:
+            self.lose(
+                "value_coerced",
+                "numbers that are not finite, or text that is no UTF-8, in config or tags",
+                plain.coerced,
+            )
+        if self.id != self.run.id:
+            self.lose("run_id_changed", f"{self.run.id!r} is no legal id; it became {self.id!r}")
+        if (why := _APPROXIMATE_STATES.get(self.run.state)) is not None:
+            self.lose("state_not_representable", f"{self.run.source_state or self.run.state}: {why}")
+
+    @property
+    def id(self) -> str:
+        return run_id(self.run.id)
+
+    @property
+    def subject(self) -> str:
+        return f"run {self.run.id}"
+
+    @property
+    def ending(self) -> Ending:
+        return ENDINGS[self.run.state]
+
+    def lose(self, kind: str, detail: str, count: int = 1) -> None:
+        """Record a loss, for the report and for the provenance of this run."""
+        self.context.lose(kind, self.subject, detail, count)
+        self.losses.append(Loss(kind=kind, subject=self.subject, detail=detail, count=count))
+
+    def upsert(self, entity: str, project: str) -> dict[str, Json]:
+        """The variables of ``UPSERT_RUN``; fields without a value stay as the server has them."""
+        run = self.run
+        variables: dict[str, Json] = {
+            "name": self.id,
+            "entity": entity,
+            "project": project,
+            # W&B invents a name for a run that has none; the id at least says which run it is.
+            "displayName": clean_text(run.name or run.id),
+            "notes": clean_text(run.notes) if run.notes else None,
+            "groupName": clean_text(run.group or self.default_group or "") or None,
+            "jobType": run.job_type,
+            "host": run.host,
+            "program": run.code.program,
+            "commit": run.code.commit,
+            "repo": run.code.remote,
+            "tags": self._tags,
+            "state": self.ending.upsert_state,
+            "config": self.config_json(),
+        }
+        return {name: value for name, value in variables.items() if value is not None}
+
+    def config_json(self) -> str:
+        internal: dict[str, Json] = {
+            # The presence of `t` is how W&B's client tells a run that ran from one that was only announced.
+            "t": {"3": []},
+            "e": {WRITER_ID: {**self.environment(), "writerId": WRITER_ID}},
+            "m": self.metric_definitions,
+        }
+        return encode_json(
+            {
+                **self._config,
+                PROVENANCE: {"value": self._provenance()},
+                "_wandb": {"value": internal},
+            }
+        )
+
+    def environment(self) -> dict[str, Json]:
+        """Content of ``wandb-metadata.json``: only what the source knows."""
+        run = self.run
+        git = {"remote": run.code.remote, "commit": run.code.commit, "branch": run.code.branch}
+        return _without_none(
+            {
+                "startedAt": iso_time(run.started_at),
+                "host": run.host,
+                "username": run.user,
+                "program": run.code.program,
+                "git": _without_none(git) or None,
+            }
+        )
+
+    def duration_s(self) -> float | None:
+        """Seconds from start to end, never negative; None if either is unknown."""
+        if self.run.started_at is None or self.run.ended_at is None:
+            return None
+        return max(0, self.run.ended_at - self.run.started_at) / 1000
+
+    def _run_tags(self) -> list[str]:
+        fitting = list(dict.fromkeys(tag for tag in self.run.tags if is_run_tag(tag)))
+        if self.run.deleted and "deleted" not in fitting:
+            fitting.append("deleted")
+        if dropped := len(self.run.tags) - len([tag for tag in fitting if tag in self.run.tags]):
+            self.lose(
+                "tag_dropped", "empty, repeated or longer than 64 characters; all are in _import", dropped
+            )
+        return [clean_text(tag) for tag in fitting]
+
+    def _user_config(self, plain: Plain) -> dict[str, Json]:
+        labels_key = f"imported_{self.system}_tags"
+        reserved = {key for key in self.run.config if key.startswith("_wandb")}
+        renamed = escaped_keys(self.run.config, reserved | _SDK_CONFIG_KEYS | {labels_key}, self.system)
+        for key, name in renamed.items():
+            self.lose("config_key_renamed", f"{key!r} became {name!r}")
+        config: dict[str, Json] = {
+            clean_text(renamed.get(key, key)): {"value": plain.of(value)}
+            for key, value in self.run.config.items()
+        }
+        if self.run.labels:
+            config[labels_key] = {"value": plain.of(self.run.labels)}
+        return config
+
+    def _provenance(self) -> dict[str, Json]:
+        run = self.run
+        told = {
+            "source": self.source_uri,
+            "run_id": run.id,
+            "entity": run.namespace.entity or None,
+            "project": run.namespace.project,
+            "url": run.url,
+            "user": run.user,
+            "state": run.source_state or str(run.state),
+            "started_at": run.started_at,
+            "started_at_iso": iso_time(run.started_at),
+            "ended_at": run.ended_at,
+            "ended_at_iso": iso_time(run.ended_at),
+            "parent_id": run.parent_id,
+            "deleted": run.deleted or None,
+            "entry_point": run.code.entry_point,
+            "branch": run.code.branch,
+            "tags": list(run.tags) if list(run.tags) != self._tags else None,
+            "inputs": [_input(dataset) for dataset in run.inputs] or None,
+            "history": self.history or None,
+            "losses": [{"kind": x.kind, "detail": x.detail, "count": x.count} for x in self.losses] or None,
+            "extra": dict(run.extra) or None,
+        }
+        provenance = Plain().of(_without_none(told))
+        assert isinstance(provenance, dict)
+        return provenance
+
+
+def _input(dataset: DatasetInput) -> dict[str, Json]:
+    return {name: value for name, value in asdict(dataset).items() if value not in (None, {})}
+
+
+def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,124 @@
+"""Names that W&B takes, made from names that it does not.
+
+A legal name is never touched. An illegal one becomes a readable slug plus a short hash of the original,
+which depends on nothing but the name, so that the same source always lands on the same name and two
+different sources never do. Limits: those that the SDK enforces before it sends anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from engine.records import Namespace
+
+MAX_NAME = 128
+MAX_RUN_TAG = 64
+
+_NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]+")
+_NOT_IN_RUN_ID = re.compile(r"[:;,#?/'\\%\x00-\x1f\x7f\ud800-\udfff]+")
+_NOT_IN_ARTIFACT = re.compile(r"[^a-zA-Z0-9_\-.]+")
+_NOT_IN_TYPE = re.compile(r"[/:\x00-\x1f\x7f\ud800-\udfff]+")
+_ARTIFACT_TAG = re.compile(r"[-\w]+( +[-\w]+)*")
+_VERSION = re.compile(r"v\d+")
+
+
+def short_hash(text: str, digits: int = 8) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
+
+
+def _slug(name: str, illegal: re.Pattern[str], fallback: str, made: int = MAX_NAME) -> str:
+    """``name`` if it is legal, else a slug of at most ``made`` characters that ends in a hash of it."""
+    legal = illegal.search(name) is None and name == name.strip() and name.strip(".")
+    if legal and len(name) <= MAX_NAME:
+        return name
+    hashed = short_hash(name)
+    readable = illegal.sub("-", name).strip(" -.")[: made - len(hashed) - 1].rstrip(" -.")
+    return f"{readable or fallback}-{hashed}"
+
+
+def project_name(name: str) -> str:
+    """A legal project name: at most 128 characters and none of ``/ \\ # ? % :`` or control characters."""
+    return _slug(name, _NOT_IN_PROJECT, "project")
+
+
+def is_project_name(name: str) -> bool:
+    return project_name(name) == name
+
+
+def project_names(sources: Sequence[Namespace]) -> dict[Namespace, str]:
+    """A project of its own for each source project, whatever their order.
+
+    W&B takes names that differ only by case for one another in places, so these count as equal too.
+    All members of a group that would collide get a suffix, so that none depends on who came first.
+    """
+    wanted = {source: project_name(source.project) for source in sources}
+    taken = Counter(name.casefold() for name in wanted.values())
+    return {
+        source: name
+        if taken[name.casefold()] == 1
+        else _with_hash(name, f"{source.entity}\0{source.project}")
+        for source, name in wanted.items()
+    }
+
+
+def _with_hash(name: str, identity: str) -> str:
+    hashed = short_hash(identity)
+    return f"{name[: MAX_NAME - len(hashed) - 1]}-{hashed}"
+
+
+def run_id(source_id: str) -> str:
+    """A legal run id: at most 128 characters, none of ``: ; , # ? / '`` and no outer spaces."""
+    if not source_id:
+        raise ValueError("a run needs an id")
+    # Older servers stop at 64 characters; an id that has to change anyway can as well please them.
+    return _slug(source_id, _NOT_IN_RUN_ID, "run", made=64)
+
+
+def artifact_name(name: str) -> str:
+    """A legal collection name: letters, digits, ``_ - .`` and at most 128 characters."""
+    return _slug(name, _NOT_IN_ARTIFACT, "artifact")
+
+
+def artifact_type(name: str) -> str:
+    """A legal artifact type; ``wandb-*`` is reserved for the server's own types."""
+    legal = _slug(name, _NOT_IN_TYPE, "artifact")
+    return f"imported-{legal}"[:MAX_NAME] if legal.startswith("wandb-") else legal
+
+
+def is_alias(alias: str) -> bool:
+    """Whether an alias can be stored; ``v3`` cannot, because it always means the version."""
+    return 0 < len(alias) <= MAX_NAME and _NOT_IN_TYPE.search(alias) is None and not _VERSION.fullmatch(alias)
+
+
+def is_artifact_tag(tag: str) -> bool:
+    return len(tag) <= MAX_NAME and _ARTIFACT_TAG.fullmatch(tag) is not None
+
+
+def is_run_tag(tag: str) -> bool:
+    return 0 < len(tag) <= MAX_RUN_TAG
+
+
+def escaped_keys(keys: Collection[str], reserved: Collection[str], system: str) -> Mapping[str, str]:
+    """New names for those ``keys`` that W&B would take for its own, or could not show at all.
+
+    Only empty and ``reserved`` keys are renamed, to ``<system>/<key>``; W&B takes any other text.
+    If somebody uses that name already, a hash keeps them apart.
+    """
+    renamed = {}
+    for key in keys:
+        if key and key not in reserved:
+            continue
+        name = f"{system}/{key or 'empty-key'}"
+        if name in keys or name in reserved:
+            name = f"{name}-{short_hash(key)}"
+        renamed[key] = name
+    return renamed
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a logical path stays inside of its container and names a file in it."""
+    parts = path.split("/")
+    return bool(path) and not any(part in ("", ".", "..") for part in parts) and "\0" not in path

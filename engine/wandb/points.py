@@ -1,0 +1,199 @@
+"""The points of one run, sorted by step and time within a bounded amount of memory.
+
+A run may have 10^7 points in any order. They are kept in columns; whenever the buffer is full it is
+sorted and written to the spool as one sorted piece. Reading merges the pieces through memory maps,
+a window at a time, so that neither the buffer nor a window grows with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BUFFER_POINTS = 512 * 1024
+"""Points of one run in memory, 24 bytes each, and half as much again while they are sorted."""
+
+WINDOW_POINTS = 128 * 1024
+
+_LAYOUT = np.dtype([("step", "<i8"), ("timestamp", "<i8"), ("value", "<f8"), ("key", "<i4")])
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Columns of equal length; ``key`` indexes ``PointStore.keys``, ``timestamp`` is in ms."""
+
+    step: Ints
+    timestamp: Ints
+    value: Floats
+    key: Codes
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __getitem__(self, index: slice | npt.NDArray[np.intp]) -> Points:
+        return Points(self.step[index], self.timestamp[index], self.value[index], self.key[index])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Points]) -> Points:
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.step for part in parts]),
+            np.concatenate([part.timestamp for part in parts]),
+            np.concatenate([part.value for part in parts]),
+            np.concatenate([part.key for part in parts]),
+        )
+
+    def in_order(self) -> Points:
+        """Sorted by step, then time, then as they came."""
+        return self[np.lexsort((self.timestamp, self.step))]
+
+    def before(self, step: int, timestamp: int, *, inclusive: bool) -> int:
+        """How many of these sorted points lie before the given place."""
+        low = int(np.searchsorted(self.step, step, "left"))
+        high = int(np.searchsorted(self.step, step, "right"))
+        side: Any = "right" if inclusive else "left"
+        return low + int(np.searchsorted(self.timestamp[low:high], timestamp, side))
+
+
+class PointStore:
+    """Takes points in any order, gives them back by step, time and order of arrival.
+
+    Args:
+        spool: directory for the pieces that do not fit in memory.
+        buffer: points that do.
+    """
+
+    def __init__(self, spool: Path, *, buffer: int = BUFFER_POINTS) -> None:
+        self.keys: list[str] = []
+        self.count = 0
+        self.first_timestamp = 0
+        self._spool = spool
+        self._buffer = buffer
+        self._codes: dict[str, int] = {}
+        self._recent: list[Points] = []
+        self._recent_count = 0
+        self._pieces: list[Path] = []
+        self.lowest_step = 0
+        self.highest_step = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for piece in self._pieces:
+            piece.unlink(missing_ok=True)
+        self._pieces.clear()
+        self._recent.clear()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the points of a ``MetricPoints`` batch; see ``is_full``."""
+        if not len(batch):
+            return
+        keys: Any = batch.column("key")
+        codes = np.array([self._code(key) for key in keys.dictionary.to_pylist()], dtype=np.int32)
+        points = Points(
+            batch.column("step").to_numpy(),
+            batch.column("timestamp").to_numpy(),
+            batch.column("value").to_numpy(),
+            codes[keys.indices.to_numpy()],
+        )
+        lowest, highest = int(points.step.min()), int(points.step.max())
+        first = int(points.timestamp.min())
+        if self.count:
+            lowest, highest = min(lowest, self.lowest_step), max(highest, self.highest_step)
+            first = min(first, self.first_timestamp)
+        self.lowest_step, self.highest_step, self.first_timestamp = lowest, highest, first
+        self.count += len(points)
+        self._recent.append(points)
+        self._recent_count += len(points)
+
+    def _code(self, key: str) -> int:
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = len(self.keys)
+            self.keys.append(key)
+        return code
+
+    @property
+    def is_full(self) -> bool:
+        """Whether ``spill`` is due before more points are added."""
+        return self._recent_count >= self._buffer
+
+    def spill(self) -> None:
+        """Move the points in memory to the spool; blocking.
+
+        Raises:
+            OSError: the spool is full.
+        """
+        points = self._take_recent()
+        path = self._spool / f"points-{uuid4().hex}"
+        self._pieces.append(path)
+        with path.open("wb") as file:
+            for column in (points.step, points.timestamp, points.value, points.key):
+                np.ascontiguousarray(column).tofile(file)
+
+    def _take_recent(self) -> Points:
+        points = Points.joined(self._recent).in_order()
+        self._recent, self._recent_count = [], 0
+        return points
+
+    def windows(self, size: int = WINDOW_POINTS) -> Iterator[Points]:
+        """All points in order, at most about ``size`` at a time; can be asked for more than once."""
+        pieces = [_mapped(path) for path in self._pieces]
+        if self._recent:
+            self._recent = [self._take_recent()]
+            self._recent_count = len(self._recent[0])
+            pieces.append(self._recent[0])
+        if len(pieces) == 1:
+            for start in range(0, len(pieces[0]), size):
+                yield pieces[0][start : start + size]
+            return
+        yield from _merged(pieces, size)
+
+
+def _mapped(path: Path) -> Points:
+    count = path.stat().st_size // _LAYOUT.itemsize
+    columns, offset = [], 0
+    for name in ("step", "timestamp", "value", "key"):
+        kind = _LAYOUT[name]
+        columns.append(np.memmap(path, dtype=kind, mode="r", offset=offset, shape=(count,)))
+        offset += count * kind.itemsize
+    return Points(*columns)
+
+
+def _merged(pieces: list[Points], size: int) -> Iterator[Points]:
+    share = max(1, size // len(pieces))
+    while pieces:
+        # Whatever lies before the earliest of the pieces' next cuts is at most `share` points of each.
+        cuts = [
+            (int(piece.step[share]), int(piece.timestamp[share])) for piece in pieces if len(piece) > share
+        ]
+        if not cuts:
+            yield Points.joined(pieces).in_order()
+            return
+        step, timestamp = min(cuts)
+        counts = [piece.before(step, timestamp, inclusive=False) for piece in pieces]
+        if any(counts):
+            heads = [piece[:count] for piece, count in zip(pieces, counts, strict=True) if count]
+            yield Points.joined(heads).in_order()
+        else:
+            # A single moment fills the window: the pieces follow one another as they came.
+            counts = [piece.before(step, timestamp, inclusive=True) for piece in pieces]
+            for piece, count in zip(pieces, counts, strict=True):
+                for start in range(0, count, size):
+                    yield piece[start : min(start + size, count)]
+        pieces = [piece[count:] for piece, count in zip(pieces, counts, strict=True) if len(piece) > count]

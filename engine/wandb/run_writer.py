@@ -1,0 +1,240 @@
+"""One run being written.
+
+A run without files costs four requests: ``upsertBucket``, the URL and the PUT of ``wandb-metadata.json``
+(where W&B's pages and ``run.metadata`` look for host, git and the original start), and one POST of the
+file stream. A fifth, a second ``upsertBucket``, only if its history has something to declare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio.to_thread
+
+from engine.errors import Conflict, Transient, Unsupported
+from engine.protocols import Reader
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    HistoryChunk,
+    HistoryRows,
+    Json,
+    MetricPoints,
+    Namespace,
+    Receipt,
+    RunFile,
+)
+from engine.transfer.context import Context
+from engine.transfer.retry import retrying
+from engine.wandb import documents
+from engine.wandb.artifacts import ArtifactWriter
+from engine.wandb.client import WandbClient
+from engine.wandb.files import FileUploads
+from engine.wandb.filestream import FileStream
+from engine.wandb.mapping import RunMapping, encode_json
+from engine.wandb.points import PointStore
+from engine.wandb.rows import (
+    LINE_LIMIT,
+    MERGED_MS,
+    LastRow,
+    Layout,
+    Lines,
+    RowEncoder,
+    RowSequence,
+    encode_row,
+    layout_of,
+    step_metric_definitions,
+)
+
+INLINE_POINTS = 16 * 1024
+"""Histories up to this many points are encoded in the event loop, larger ones in a thread."""
+
+T = TypeVar("T")
+
+
+async def open_run(
+    client: WandbClient,
+    context: Context,
+    namespace: Namespace,
+    mapping: RunMapping,
+    artifacts: ArtifactWriter,
+) -> WandbRunWriter:
+    """Create the run, or adopt the one that an earlier attempt made.
+
+    Raises:
+        Conflict: a run of this id was deleted, so that the server never takes the id again.
+    """
+    placed = await _upsert(client, namespace, mapping)
+    return WandbRunWriter(
+        client=client,
+        context=context,
+        namespace=placed,
+        mapping=mapping,
+        artifacts=artifacts,
+        stream=FileStream(client, context, placed, mapping.id),
+        files=FileUploads(client, context, placed, mapping.id, encode_json(mapping.environment()).encode()),
+        declared=len(mapping.losses),
+    )
+
+
+async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> Namespace:
+    async def attempt() -> Json:
+        try:
+            return await client.graphql(
+                documents.UPSERT_RUN, mapping.upsert(namespace.entity, namespace.project), mapping.subject
+            )
+        except Conflict as error:
+            if "burnt" in error.message:
+                error.remedy = (
+                    "restore the deleted run in the W&B app, or transfer to another project; "
+                    "the other runs are not affected"
+                )
+                raise
+            # Every other 409 of this mutation passes (``core/internal/clients/retry_policy.go``).
+            raise Transient(error.message, side=error.side, subject=error.subject, exc=error) from error
+
+    bucket = (await retrying(attempt))["upsertBucket"]["bucket"]
+    # The server's spelling counts from here on.
+    project = bucket["project"]
+    return Namespace(project["entity"]["name"], project["name"])
+
+
+@dataclass(slots=True, kw_only=True)
+class WandbRunWriter:
+    """A ``RunWriter``. The last history lines travel with ``finish``; their receipt is ``write_history``'s."""
+
+    client: WandbClient
+    context: Context
+    namespace: Namespace
+    mapping: RunMapping
+    artifacts: ArtifactWriter
+    stream: FileStream
+    files: FileUploads
+    declared: int
+    last: LastRow = field(default_factory=LastRow)
+    latest: dict[str, Json] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
+        sequence = RowSequence(
+            step_column=f"{self.mapping.system}/step", started_at=self.mapping.run.started_at
+        )
+        points = rows = 0
+        with PointStore(self.context.spool) as store:
+            async for chunk in chunks:
+                match chunk:
+                    case MetricPoints():
+                        store.add(chunk.batch)
+                        if store.is_full:
+                            await anyio.to_thread.run_sync(store.spill)
+                    case HistoryRows():
+                        lines = [sequence.line(row) for row in chunk.rows]
+                        rows += len(lines)
+                        points += sum(values for _, values in lines)
+                        await self.stream.add(Lines([text for text, _ in lines], [n for _, n in lines]))
+            if store.count and rows:
+                raise Unsupported("a history came both as points and as rows", subject=self.mapping.subject)
+            if store.count:
+                points, rows = store.count, await self._write_points(store)
+            elif rows:
+                self._ended_rows(sequence)
+        await self.stream.settle()
+        return Receipt(items=1, points=points, rows=rows)
+
+    async def _write_points(self, store: PointStore) -> int:
+        def call(function: Callable[..., T], *arguments: Any) -> Any:
+            if store.count <= INLINE_POINTS:
+                return _immediate(function, *arguments)
+            return anyio.to_thread.run_sync(function, *arguments)
+
+        layout: Layout = await call(layout_of, store, self.mapping.system)
+        encoder = RowEncoder(store, layout, self.mapping.run.started_at)
+        windows, rows = encoder.lines(), 0
+        while (lines := await call(next, windows, None)) is not None:
+            rows += len(lines.lines)
+            await self.stream.add(lines)
+        self.last, self.latest, self.renamed = encoder.last, dict(encoder.latest()), dict(layout.renamed)
+        self._declare(layout, store.count, encoder.merged_points)
+        return rows
+
+    def _declare(self, layout: Layout, points: int, merged: int) -> None:
+        mapping = self.mapping
+        for key, name in layout.renamed.items():
+            mapping.lose("key_renamed", f"metric {key!r} became {name!r}")
+        if layout.step_column is not None:
+            reasons = ", ".join(layout.reasons)
+            mapping.lose(
+                "steps_resequenced",
+                f"{reasons}: rows are numbered, the step itself is the column {layout.step_column!r}",
+                points,
+            )
+            mapping.history = {
+                "mode": "sequence",
+                "step_column": layout.step_column,
+                "reasons": list(layout.reasons),
+            }
+            mapping.metric_definitions = step_metric_definitions(layout.step_column)
+        if merged:
+            mapping.lose(
+                "timestamp_merged",
+                f"points more than {MERGED_MS} ms before the latest one of their step have its time",
+                merged,
+            )
+
+    def _ended_rows(self, sequence: RowSequence) -> None:
+        self.last, self.latest = sequence.last, sequence.latest
+        if sequence.resequenced:
+            self.mapping.lose(
+                "steps_resequenced",
+                f"rows whose _step did not increase; it is kept in {sequence.step_column!r}",
+                sequence.resequenced,
+            )
+
+    async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
+        return await self.files.write(files, read)
+
+    async def write_artifact(
+        self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
+    ) -> Receipt:
+        return await self.artifacts.write(artifact, entries, read, self.namespace, self.mapping.id)
+
+    async def finish(self, *, complete: bool = True) -> Receipt:
+        summary = self._summary() if complete else None
+        if len(self.mapping.losses) > self.declared:
+            await _upsert(self.client, self.namespace, self.mapping)
+            self.declared = len(self.mapping.losses)
+        ending = self.mapping.ending
+        if complete:
+            await self.files.complete()
+        await self.stream.finish(
+            summary=summary,
+            uploaded=self.files.uploaded,
+            exit_code=ending.exit_code if complete else None,
+            preempting=ending.preempting and complete,
+        )
+        return Receipt(items=1)
+
+    def _summary(self) -> str | None:
+        """The summary line; None if there is nothing to sum up, so that an announced run stays announced."""
+        own = self.mapping.run.summary
+        values = self.latest if own is None else {self.renamed.get(key, key): own[key] for key in own}
+        duration = self.mapping.duration_s()
+        internal: dict[str, Json] = {}
+        if self.last.step >= 0:
+            internal = {"_step": self.last.step, "_timestamp": self.last.timestamp / 1000}
+        if duration is not None or self.last.step >= 0:
+            runtime = self.last.runtime if duration is None else duration
+            internal |= {"_runtime": runtime, "_wandb": {"runtime": int(runtime)}}
+        if not internal and not values:
+            return None
+        line = encode_row({**internal, **values})
+        if len(line) > LINE_LIMIT:
+            self.mapping.lose("summary_too_long", f"{len(line)} bytes; the server takes {LINE_LIMIT}")
+            return None
+        return line
+
+
+async def _immediate(function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
