@@ -1,0 +1,85 @@
+"""Which artifacts and collections a caller may see and change.
+
+What belongs to an entity is seen and changed by its members. A version that is linked elsewhere can be
+seen there, too.
+"""
+
+from __future__ import annotations
+
+from engine.sandbox import accounts, projects
+from engine.sandbox import artifact_records as records
+from engine.sandbox.artifact_records import Artifact, Collection
+from engine.sandbox.context import Call
+from engine.sandbox.refusals import Refusal
+
+
+def sequence_of(call: Call, artifact: Artifact) -> Collection:
+    """The collection that owns a version."""
+    return records.collection_by_number(call.db, artifact.sequence)
+
+
+def may_read_project(call: Call, number: int) -> bool:
+    """Whether the caller may see what is in a project."""
+    return accounts.readable_entity(call, projects.of_number(call, number).entity_name) is not None
+
+
+def require_project(call: Call, number: int) -> None:
+    """Check that the caller may write to a project.
+
+    Raises:
+        Refusal: 403.
+    """
+    accounts.require_member(call, projects.of_number(call, number).entity_number)
+
+
+def may_read(call: Call, artifact: Artifact) -> bool:
+    """Whether the caller may see a version, in its sequence or where it is linked."""
+    collections = {artifact.sequence, *(m.collection for m in records.memberships_of(call.db, artifact))}
+    owners = {records.collection_by_number(call.db, number).project for number in collections}
+    return any(may_read_project(call, project) for project in owners)
+
+
+def readable_artifact(call: Call, artifact_id: str) -> Artifact | None:
+    """The version of this id; None if there is none, or none that the caller may see."""
+    try:
+        artifact = records.artifact_by_id(call.db, artifact_id)
+    except Refusal as refusal:
+        if refusal.status != 404:
+            raise
+        return None
+    return artifact if may_read(call, artifact) else None
+
+
+def writable_artifact(call: Call, artifact_id: str) -> Artifact:
+    """The version of this id, for a change.
+
+    Raises:
+        Refusal: 404 or 403.
+    """
+    artifact = records.artifact_by_id(call.db, artifact_id)
+    require_project(call, sequence_of(call, artifact).project)
+    return artifact
+
+
+def readable_collection(call: Call, collection_id: str) -> Collection | None:
+    """The collection of this id; None if there is none, or none that the caller may see."""
+    try:
+        collection = records.collection_by_id(call.db, collection_id)
+    except Refusal as refusal:
+        if refusal.status != 404:
+            raise
+        return None
+    return collection if may_read_project(call, collection.project) else None
+
+
+def writable_collection(call: Call, collection_id: str, kind: str) -> Collection:
+    """The collection of this id and kind, for a change.
+
+    Raises:
+        Refusal: 404 or 403.
+    """
+    collection = records.collection_by_id(call.db, collection_id)
+    if collection.kind != kind:
+        raise Refusal(404, f"{collection.name!r} is a {collection.kind.lower()}, not a {kind.lower()}")
+    require_project(call, collection.project)
+    return collection

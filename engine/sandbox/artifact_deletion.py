@@ -1,0 +1,72 @@
+"""Deletion of artifact versions, and of the bytes that nobody needs any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.sandbox import artifact_records as records
+from engine.sandbox import clock
+from engine.sandbox.artifact_access import writable_artifact
+from engine.sandbox.artifact_contents import blob_key, manifest_key
+from engine.sandbox.artifact_records import Artifact
+from engine.sandbox.context import Call
+from engine.sandbox.graphql import resolver
+from engine.sandbox.refusals import conflict
+
+
+def delete_version(call: Call, artifact: Artifact) -> None:
+    """Delete a version wherever it is a member; its number stays used.
+
+    What it brought stays stored as long as another version refers to it, as a draft made from it does.
+    """
+    call.db.execute("DELETE FROM artifact_memberships WHERE artifact = ?", (artifact.number,))
+    call.db.execute(
+        "UPDATE artifacts SET state = 'DELETED', updated_ms = ? WHERE number = ?",
+        (clock.now_ms(), artifact.number),
+    )
+    births = {
+        artifact.number,
+        *(
+            row["birth"]
+            for row in call.db.all(
+                "SELECT DISTINCT birth FROM artifact_entries WHERE artifact = ? AND birth IS NOT NULL",
+                (artifact.number,),
+            )
+        ),
+    }
+    call.db.execute("DELETE FROM artifact_entries WHERE artifact = ?", (artifact.number,))
+    for birth in births:
+        _drop_unneeded(call, birth)
+    for row in call.db.all("SELECT number FROM artifact_manifests WHERE artifact = ?", (artifact.number,)):
+        call.objects.delete(manifest_key(artifact.number, row["number"]))
+
+
+def _drop_unneeded(call: Call, birth: int) -> None:
+    if records.artifact_by_number(call.db, birth).state != "DELETED":
+        return
+    unneeded = call.db.all(
+        "SELECT md5 FROM artifact_blobs b WHERE birth = ? AND NOT EXISTS "
+        "(SELECT 1 FROM artifact_entries e WHERE e.birth = b.birth AND e.digest = b.md5)",
+        (birth,),
+    )
+    for row in unneeded:
+        call.objects.delete(blob_key(birth, row["md5"]))
+        call.db.execute("DELETE FROM artifact_blobs WHERE birth = ? AND md5 = ?", (birth, row["md5"]))
+
+
+@resolver("Mutation.deleteArtifact")
+def delete_artifact(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
+    artifact = writable_artifact(call, given["artifactID"])
+    aliases = [
+        alias.alias
+        for membership in records.memberships_of(call.db, artifact)
+        for alias in records.aliases_of(call.db, membership)
+    ]
+    if aliases and not given.get("deleteAliases"):
+        raise conflict(
+            f"cannot delete an artifact that has aliases ({', '.join(sorted(set(aliases)))}): "
+            "delete them first, or set deleteAliases"
+        )
+    delete_version(call, artifact)
+    now = records.artifact_by_number(call.db, artifact.number)
+    return {"clientMutationId": given.get("clientMutationId"), "artifact": now}

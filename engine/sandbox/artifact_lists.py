@@ -1,0 +1,196 @@
+"""Lists of collections and versions: filters, order, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from engine.sandbox import artifact_records as records
+from engine.sandbox.artifact_records import PORTFOLIO, SEQUENCE, Artifact, ArtifactType, Collection
+from engine.sandbox.artifact_tags import tags_of
+from engine.sandbox.connections import Connection, connection
+from engine.sandbox.context import Call
+from engine.sandbox.filters import MISSING, Filter, dotted
+from engine.sandbox.graphql import resolver, snake
+from engine.sandbox.json_text import loads
+from engine.sandbox.projects import Project
+from engine.sandbox.refusals import bad_request
+
+T = TypeVar("T")
+
+Fields: TypeAlias = Mapping[str, Callable[[Call, T], Any]]
+"""How to look at a row of a list, by the names that filters and orders use, in snake_case."""
+
+MOMENTS = frozenset({"createdAt", "created_at", "updatedAt", "updated_at"})
+
+COLLECTION_FIELDS: Fields[Collection] = {
+    "id": lambda _call, row: row.id,
+    "collection_id": lambda _call, row: row.id,
+    "artifact_collection_id": lambda _call, row: row.id,
+    "number": lambda _call, row: row.number,
+    "name": lambda _call, row: row.name,
+    "description": lambda _call, row: row.description,
+    "state": lambda _call, row: row.state,
+    "type": lambda call, row: records.type_by_number(call.db, row.type).name,
+    "tag": lambda call, row: [tag.name for tag in tags_of(call.db, row)],
+    "tags": lambda call, row: [tag.name for tag in tags_of(call.db, row)],
+    "created_at": lambda _call, row: row.created_ms,
+    "updated_at": lambda _call, row: row.updated_ms,
+}
+
+
+def _aliases(call: Call, artifact: Artifact) -> list[str]:
+    return [
+        alias.alias
+        for membership in records.memberships_of(call.db, artifact)
+        for alias in records.aliases_of(call.db, membership)
+    ]
+
+
+def _own_index(call: Call, artifact: Artifact) -> int | None:
+    membership = records.membership_in(call.db, artifact, artifact.sequence)
+    return membership.version_index if membership else None
+
+
+ARTIFACT_FIELDS: Fields[Artifact] = {
+    "id": lambda _call, row: row.id,
+    "number": lambda _call, row: row.number,
+    "state": lambda _call, row: row.state,
+    "digest": lambda _call, row: row.digest,
+    "description": lambda _call, row: row.description,
+    "metadata": lambda _call, row: loads(row.metadata or "{}"),
+    "size": lambda _call, row: row.size,
+    "file_count": lambda _call, row: row.file_count,
+    "history_step": lambda _call, row: row.history_step,
+    "version_index": _own_index,
+    "alias": _aliases,
+    "aliases": _aliases,
+    "tag": lambda call, row: [tag.name for tag in tags_of(call.db, row)],
+    "tags": lambda call, row: [tag.name for tag in tags_of(call.db, row)],
+    "created_at": lambda _call, row: row.created_ms,
+    "updated_at": lambda _call, row: row.updated_ms,
+}
+
+
+def select(call: Call, rows: Sequence[T], fields: Fields[T], filters: str | None) -> list[T]:
+    """The rows that match.
+
+    Raises:
+        Refusal: 400, the filter asks for what the rows have not.
+    """
+    wanted = Filter.parse(filters, moments=MOMENTS)
+    getters = {path: _getter(fields, path) for path in wanted.paths}
+
+    def matches(row: T) -> bool:
+        def lookup(path: str) -> Any:
+            value = getters[path](call, row)
+            return MISSING if value is None else value
+
+        return wanted.matches(lookup)
+
+    return [row for row in rows if matches(row)]
+
+
+def listed(
+    call: Call,
+    rows: Sequence[T],
+    fields: Fields[T],
+    *,
+    filters: str | None = None,
+    order: str | None = None,
+    default: str = "-number",
+    edge: Callable[[T], dict[str, Any]] | None = None,
+    node: Callable[[T], Any] | None = None,
+    **page: Any,
+) -> Connection:
+    """One page of the rows that match.
+
+    Args:
+        order: a field, with ``-`` for descending or ``+``; rows that are equal stay in order of creation.
+        default: the order if the request names none.
+    """
+    wanted = order or default
+    path = wanted.lstrip("+-")
+    getter, number = _getter(fields, path), fields["number"]
+    return connection(
+        select(call, rows, fields, filters),
+        lambda row: [_sortable(getter(call, row)), number(call, row)],
+        descending=wanted.startswith("-"),
+        edge=edge,
+        node=node,
+        **page,
+    )
+
+
+def _getter(fields: Fields[T], path: str) -> Callable[[Call, T], Any]:
+    head, _, rest = path.partition(".")
+    field = fields.get(snake(head))
+    if field is None:
+        raise bad_request(f"this list cannot be filtered or ordered by {path!r}")
+    return (lambda call, row: dotted(field(call, row), rest)) if rest else field
+
+
+def _sortable(value: Any) -> Any:
+    return None if value is MISSING else value
+
+
+# -- collections
+
+
+def _collections(
+    call: Call, project: int, kinds: Sequence[str] | None, type_number: int | None
+) -> list[Collection]:
+    rows = call.db.all(
+        "SELECT * FROM artifact_collections "
+        "WHERE project = ? AND state = 'READY' AND (? IS NULL OR type = ?)",
+        (project, type_number, type_number),
+    )
+    return [Collection(*row) for row in rows if row["kind"] in (kinds or (SEQUENCE, PORTFOLIO))]
+
+
+@resolver("Project.artifactCollections")
+def project_collections(
+    project: Project, call: Call, *, collection_types: list[str] | None = None, **rest: Any
+) -> Connection:
+    return listed(call, _collections(call, project.number, collection_types, None), COLLECTION_FIELDS, **rest)
+
+
+@resolver("ArtifactType.artifactCollections")
+def type_collections(
+    kind: ArtifactType, call: Call, *, collection_types: list[str] | None = None, **rest: Any
+) -> Connection:
+    rows = _collections(call, kind.project, collection_types, kind.number)
+    return listed(call, rows, COLLECTION_FIELDS, **rest)
+
+
+@resolver("ArtifactType.artifactSequences")
+def type_sequences(kind: ArtifactType, call: Call, **rest: Any) -> Connection:
+    return listed(call, _collections(call, kind.project, [SEQUENCE], kind.number), COLLECTION_FIELDS, **rest)
+
+
+@resolver("Artifact.artifactCollections")
+def artifact_collections(artifact: Artifact, call: Call, **page: Any) -> Connection:
+    rows = [
+        records.collection_by_number(call.db, membership.collection)
+        for membership in records.memberships_of(call.db, artifact)
+    ]
+    return listed(call, rows, COLLECTION_FIELDS, default="+number", **page)
+
+
+# -- versions
+
+
+@resolver("ArtifactSequence.artifacts", "ArtifactPortfolio.artifacts")
+def collection_artifacts(collection: Collection, call: Call, **rest: Any) -> Connection:
+    members = records.members_of(call.db, collection)
+    index = {member.artifact: member.version_index for member in members}
+    rows = [records.artifact_by_number(call.db, member.artifact) for member in members]
+    fields = {**ARTIFACT_FIELDS, "version_index": lambda _call, row: index[row.number]}
+    return listed(
+        call,
+        rows,
+        fields,
+        default="-versionIndex",
+        edge=lambda row: {"version": f"v{index[row.number]}"},
+        **rest,
+    )

@@ -1,0 +1,147 @@
+"""Manifests of artifacts: announced, uploaded, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from engine.sandbox import artifact_records as records
+from engine.sandbox import clock, ids
+from engine.sandbox.artifact_access import readable_artifact, writable_artifact
+from engine.sandbox.artifact_contents import hex_digest, manifest_key
+from engine.sandbox.artifact_files import file_node
+from engine.sandbox.artifact_records import Artifact
+from engine.sandbox.context import Call
+from engine.sandbox.database import Database
+from engine.sandbox.graphql import resolver
+from engine.sandbox.refusals import conflict, not_found
+
+CONTENT_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that a client announced; its bytes are in the object store once uploaded.
+
+    Attributes:
+        digest: MD5 of the bytes in base64; empty while the client has not written them yet.
+    """
+
+    typename: ClassVar[str] = "ArtifactManifest"
+    number: int
+    artifact: int
+    type: str
+    digest: str
+    name: str
+    base: int | None
+    created_ms: int
+
+    @property
+    def id(self) -> str:
+        return ids.encode("ArtifactManifest", self.number)
+
+    @property
+    def key(self) -> str:
+        return manifest_key(self.artifact, self.number)
+
+    @property
+    def created_at(self) -> str:
+        return clock.to_wire(self.created_ms)
+
+
+def manifests_of(db: Database, artifact: Artifact) -> list[Manifest]:
+    """All manifests of a version, the newest last; that one is the current."""
+    rows = db.all("SELECT * FROM artifact_manifests WHERE artifact = ? ORDER BY number", (artifact.number,))
+    return [Manifest(*row) for row in rows]
+
+
+@resolver("Artifact.currentManifest")
+def current_manifest(artifact: Artifact, call: Call) -> Manifest | None:
+    found = manifests_of(call.db, artifact)
+    return found[-1] if found else None
+
+
+@resolver("ArtifactManifest.artifact")
+def manifest_artifact(manifest: Manifest, call: Call) -> Artifact:
+    return records.artifact_by_number(call.db, manifest.artifact)
+
+
+@resolver("ArtifactManifest.file")
+def manifest_file(manifest: Manifest, call: Call) -> dict[str, Any]:
+    artifact = records.artifact_by_number(call.db, manifest.artifact)
+    pending = artifact.state == "PENDING"
+    md5 = manifest.digest or None
+    headers = [f"Content-MD5:{md5}", f"Content-Type:{CONTENT_TYPE}"] if md5 else []
+    upload = call.objects.upload_url(manifest.key, md5_b64=md5, content_type=CONTENT_TYPE if md5 else None)
+    return {
+        **file_node(call, artifact, manifest.name, manifest.digest, key=manifest.key),
+        "mimetype": CONTENT_TYPE,
+        "uploadUrl": upload if pending else None,
+        "uploadHeaders": headers,
+    }
+
+
+@resolver("Mutation.createArtifactManifest")
+def create_manifest(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
+    artifact = _pending(call, given["artifactID"])
+    if given["digest"]:
+        hex_digest(given["digest"])
+    base = given.get("baseArtifactID")
+    number = call.db.insert(
+        "INSERT INTO artifact_manifests (artifact, type, digest, name, base, created_ms) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            artifact.number,
+            given["type"],
+            given["digest"],
+            given["name"],
+            _base(call, base),
+            clock.now_ms(),
+        ),
+    )
+    return _answer(call, given, number)
+
+
+@resolver("Mutation.updateArtifactManifest")
+def update_manifest(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
+    number = ids.decode("ArtifactManifest", given["artifactManifestID"])
+    manifest = _manifest(call.db, number)
+    _pending(call, ids.encode("Artifact", manifest.artifact))
+    digest, base = given.get("digest"), given.get("baseArtifactID")
+    if digest:
+        hex_digest(digest)
+    call.db.execute(
+        "UPDATE artifact_manifests SET digest = coalesce(?, digest), base = coalesce(?, base) "
+        "WHERE number = ?",
+        (digest, _base(call, base), number),
+    )
+    return _answer(call, given, number)
+
+
+def _manifest(db: Database, number: int) -> Manifest:
+    row = db.one("SELECT * FROM artifact_manifests WHERE number = ?", (number,))
+    if row is None:
+        raise not_found("no such artifact manifest")
+    return Manifest(*row)
+
+
+def _answer(call: Call, given: Mapping[str, Any], number: int) -> dict[str, Any]:
+    manifest = _manifest(call.db, number)
+    return {"clientMutationId": given.get("clientMutationId"), "artifactManifest": manifest}
+
+
+def _base(call: Call, artifact_id: str | None) -> int | None:
+    if not artifact_id:
+        return None
+    base = readable_artifact(call, artifact_id)
+    if base is None:
+        raise not_found(f"base artifact {artifact_id} not found")
+    return base.number
+
+
+def _pending(call: Call, artifact_id: str) -> Artifact:
+    artifact = writable_artifact(call, artifact_id)
+    if artifact.state != "PENDING":
+        raise conflict("the artifact is committed, its manifest cannot change any more")
+    return artifact
