@@ -17,11 +17,12 @@ from engine.records import Namespace
 MAX_NAME = 128
 MAX_RUN_TAG = 64
 
-_NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]+")
-_NOT_IN_RUN_ID = re.compile(r"[:;,#?/'\\%\x00-\x1f\x7f\ud800-\udfff]+")
+_NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_NOT_IN_RUN_ID = re.compile(r"[:;,#?/'\\%\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _NOT_IN_ARTIFACT = re.compile(r"[^a-zA-Z0-9_\-.]+")
-_NOT_IN_TYPE = re.compile(r"[/:\x00-\x1f\x7f\ud800-\udfff]+")
+_NOT_IN_TYPE = re.compile(r"[/:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ARTIFACT_TAG = re.compile(r"[-\w]+( +[-\w]+)*")
+_OUTER = re.compile(r"^[\s.\-]+|[\s.\-]+$")
 _VERSION = re.compile(r"v\d+")
 
 
@@ -35,7 +36,7 @@ def _slug(name: str, illegal: re.Pattern[str], fallback: str, made: int = MAX_NA
     if legal and len(name) <= MAX_NAME:
         return name
     hashed = short_hash(name)
-    readable = illegal.sub("-", name).strip(" -.")[: made - len(hashed) - 1].rstrip(" -.")
+    readable = _OUTER.sub("", _OUTER.sub("", illegal.sub("-", name))[: made - len(hashed) - 1])
     return f"{readable or fallback}-{hashed}"
 
 

@@ -176,8 +176,8 @@ def _mapped(path: Path) -> Points:
 
 
 def _merged(pieces: list[Points], size: int) -> Iterator[Points]:
-    share = max(1, size // len(pieces))
     while pieces:
+        share = max(1, size // len(pieces))
         # Whatever lies before the earliest of the pieces' next cuts is at most `share` points of each.
         cuts = [
             (int(piece.step[share]), int(piece.timestamp[share])) for piece in pieces if len(piece) > share
