@@ -176,6 +176,11 @@ def entity_of_number(db: Database, number: int) -> Entity:
     return _entity(row)
 
 
+def all_entities(db: Database) -> list[Entity]:
+    """Everywhere, by name."""
+    return [_entity(row) for row in db.all("SELECT * FROM entities ORDER BY name")]
+
+
 def entities_of(db: Database, user: User) -> list[Entity]:
     """Where a user may write: their own entity first, then teams."""
     return [

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from engine.sandbox import (
+    artifact_deletion,
+    artifact_downloads,
+    artifact_files,
+    artifact_lists,
+    artifact_tags,
+    artifacts,
+    collections,
+    commits,
     filestream,
+    lineage,
+    manifests,
+    memberships,
     projects,
+    registry,
     rewind,
     run_deletion,
     run_fields,
@@ -17,7 +29,18 @@ from engine.sandbox import (
 
 __all__ = [
     "ROUTES",
+    "artifact_deletion",
+    "artifact_files",
+    "artifact_lists",
+    "artifact_tags",
+    "artifacts",
+    "collections",
+    "commits",
+    "lineage",
+    "manifests",
+    "memberships",
     "projects",
+    "registry",
     "rewind",
     "run_deletion",
     "run_fields",
@@ -28,5 +51,5 @@ __all__ = [
     "users",
 ]
 
-ROUTES = [*filestream.ROUTES]
+ROUTES = [*filestream.ROUTES, *artifact_downloads.ROUTES]
 """The routes of the areas that have some beside GraphQL."""

@@ -53,7 +53,7 @@ async def front(request: web.Request) -> web.Response:
         rows = [
             [
                 _link(project.name, entity, project.name),
-                _number(_run_count(call, project)),
+                _number(len(runs.in_project(call, project))),
                 _when(project.updated),
             ]
             for project in found
@@ -199,10 +199,6 @@ def _path(*parts: str) -> str:
 
 def _link(text: str, *parts: str) -> str:
     return f'<a href="{_path(*parts)}">{html.escape(text)}</a>'
-
-
-def _run_count(call: Call, project: Project) -> int:
-    return len(runs.in_project(call, project))
 
 
 def _project(request: web.Request) -> tuple[Call, Project]:

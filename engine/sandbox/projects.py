@@ -136,6 +136,8 @@ def visible(call: Call, entity_name: str | None = None) -> list[Project]:
     if entity_name is not None:
         entity = accounts.readable_entity(call, entity_name)
         entities = [entity] if entity else []
+    elif call.user.admin:
+        entities = accounts.all_entities(call.db)
     else:
         entities = accounts.entities_of(call.db, call.user)
     return [

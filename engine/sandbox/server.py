@@ -7,6 +7,8 @@ async with Sandbox(Path("rehearsal")) as sandbox:
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import ipaddress
 import json
 import logging
 import os
@@ -21,13 +23,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from engine.sandbox import accounts
-from engine.sandbox.accounts import Account
+from engine.sandbox.accounts import Account, User
 from engine.sandbox.areas import ROUTES
 from engine.sandbox.auth import authenticate
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.database import Database
 from engine.sandbox.graphql import Executor
 from engine.sandbox.objects import PREFIX, ObjectStore
+from engine.sandbox.page import PAGES
 from engine.sandbox.refusals import Refusal, bad_request
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of one GraphQL or filestream request; objects have no such limit."""
 
 DEFAULT_ACCOUNTS = (Account("rehearsal"),)
+
+_OPEN_HANDLERS = {route.handler for route in PAGES}
 
 
 class Sandbox:
@@ -116,6 +121,7 @@ class Sandbox:
             [web.post("/graphql", _graphql(Executor())), web.get("/admin/counters", self._show_counters)]
         )
         app.add_routes(ROUTES)
+        app.add_routes(PAGES)
         return app
 
     @web.middleware
@@ -125,8 +131,28 @@ class Sandbox:
             self.counters[f"object {request.method}"] += 1
             return await handler(request)
         self.counters[f"{request.method} {_kind(request)}"] += 1
-        request[CALL] = Call(self.db, self.objects, authenticate(self.db, request), self.url, self.counters)
+        user = self._guest() if self._is_open(request) else authenticate(self.db, request)
+        request[CALL] = Call(self.db, self.objects, user, self.url, self.counters)
         return await handler(request)
+
+    def _is_open(self, request: web.Request) -> bool:
+        """Whether this is a page that somebody on this machine may look at without a login.
+
+        The Host header is asked as well, lest a page of the web reads this one through a name that
+        resolves to loopback.
+        """
+        return (
+            request.match_info.handler in _OPEN_HANDLERS
+            and "Authorization" not in request.headers
+            and self._public_url is None
+            and all(_is_loopback(host) for host in (self._host, request.remote, request.url.host))
+        )
+
+    def _guest(self) -> User:
+        """Who looks at the pages without a login: they see everything, and pages cannot write."""
+        user = accounts.user_of_key(self.db, self.api_key)
+        assert user is not None
+        return dataclasses.replace(user, admin=True)
 
     async def _show_counters(self, _request: web.Request) -> web.Response:
         return web.json_response(dict(sorted(self.counters.items())))
@@ -145,6 +171,15 @@ async def serve(
     async with Sandbox(data_dir, accounts=accounts, host=host, port=port, public_url=public_url) as sandbox:
         started(sandbox)
         await asyncio.Event().wait()
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _graphql(executor: Executor) -> Handler:
@@ -184,7 +219,8 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         status, message = 500, "internal error of the sandbox"
-    return web.json_response({"errors": [{"message": message}]}, status=status)
+    headers = {"WWW-Authenticate": 'Basic realm="sandbox"'} if status == 401 else None
+    return web.json_response({"errors": [{"message": message}]}, status=status, headers=headers)
 
 
 def _kind(request: web.Request) -> str:
