@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from engine.sandbox.database import Database, tables
 from engine.sandbox.filters import MISSING, dotted
@@ -29,6 +29,8 @@ tables(
     ) WITHOUT ROWID;
     """
 )
+
+T = TypeVar("T")
 
 LINE_MAX = 10 * 1024 * 1024 - 100 * 1024
 """Bytes of a line; the SDK drops longer ones with a warning."""
@@ -81,16 +83,13 @@ def write(db: Database, run: int, offset: int, lines: Sequence[str]) -> None:
         Refusal: 400, a line is no JSON object; nothing is stored then.
     """
     rows = [parse_row(line) for line in lines]
-    counts: Counter[tuple[str, str]] = Counter()
+    counts = _tally(rows)
     if offset < line_count(db, run):
         replaced = db.rows(
             "SELECT row FROM history WHERE run = ? AND line >= ? AND line < ?",
             (run, offset, offset + len(rows)),
         )
-        for (text,) in replaced:
-            counts.subtract(_typed_keys(loads(text)))
-    for row in rows:
-        counts.update(_typed_keys(row))
+        counts.subtract(_tally(loads(row["row"]) for row in replaced))
     db.execute_many(
         "INSERT OR REPLACE INTO history (run, line, step, row) VALUES (?, ?, ?, ?)",
         ((run, offset + i, _step(row), line) for i, (row, line) in enumerate(zip(rows, lines, strict=True))),
@@ -100,9 +99,9 @@ def write(db: Database, run: int, offset: int, lines: Sequence[str]) -> None:
 
 def drop_after(db: Database, run: int, step: int) -> None:
     """Forget all rows past a step, as a rewind does."""
+    dropped = db.rows("SELECT row FROM history WHERE run = ? AND step > ?", (run, step))
     counts: Counter[tuple[str, str]] = Counter()
-    for (text,) in db.rows("SELECT row FROM history WHERE run = ? AND step > ?", (run, step)):
-        counts.subtract(_typed_keys(loads(text)))
+    counts.subtract(_tally(loads(row["row"]) for row in dropped))
     db.execute("DELETE FROM history WHERE run = ? AND step > ?", (run, step))
     _count(db, run, counts)
 
@@ -120,18 +119,6 @@ def _step(row: dict[str, Any]) -> int | None:
     return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
-def _typed_keys(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in row.items():
-        kind = _TYPES.get(type(value))
-        if kind is None:
-            if "_type" in value:
-                kind = str(value["_type"])
-            else:
-                yield from _typed_keys(value, f"{prefix}{key}.")
-                kind = "map"
-        yield prefix + key, kind
-
-
 _TYPES: dict[type, str] = {
     int: "number",
     float: "number",
@@ -140,6 +127,34 @@ _TYPES: dict[type, str] = {
     list: "list",
     type(None): "nil",
 }
+
+
+def _tally(rows: Iterable[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """How many values of which type each key has, nested keys under their dotted names."""
+    # Counting pairs of key and type runs in C; this is the hot path of every write.
+    flat: Counter[tuple[str, type]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        kinds = list(map(type, row.values()))
+        flat.update(zip(row, kinds, strict=True))
+        if dict in kinds:
+            counts.update(_nested(row))
+    for (key, kind), count in flat.items():
+        if kind is not dict:
+            counts[key, _TYPES[kind]] += count
+    return counts
+
+
+def _nested(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in row.items():
+        if not isinstance(value, dict):
+            if prefix:
+                yield prefix + key, _TYPES[type(value)]
+        elif "_type" in value:
+            yield prefix + key, str(value["_type"])
+        else:
+            yield prefix + key, "map"
+            yield from _nested(value, f"{prefix}{key}.")
 
 
 def line_count(db: Database, run: int) -> int:
@@ -176,22 +191,28 @@ def sampled_rows(db: Database, run: int, steps: Steps, samples: int) -> list[str
 
     A page of no more steps than ``samples`` comes complete, also if several rows share a step.
     """
+    if not steps.bounded:
+        return _spread_rows(db, run, samples)
     condition, parameters = steps.sql()
     bound = {**parameters, "run": run}
-    order = "step, line" if steps.bounded else "line"
     exact = steps.start is not None and steps.stop is not None and steps.stop - steps.start <= samples
     count = db.value(f"SELECT count(*) FROM history WHERE {condition}", bound)  # noqa: S608
     if exact or count <= samples:
-        return [
-            row["row"]
-            for row in db.rows(f"SELECT row FROM history WHERE {condition} ORDER BY {order}", bound)  # noqa: S608
-        ]
+        rows = db.rows(f"SELECT row FROM history WHERE {condition} ORDER BY step, line", bound)  # noqa: S608
+        return [row["row"] for row in rows]
     # The index alone answers which lines there are; only those that are wanted are read.
-    lines = db.rows(f"SELECT line FROM history WHERE {condition} ORDER BY {order}", bound)  # noqa: S608
-    return [
-        db.value("SELECT row FROM history WHERE run = ? AND line = ?", (run, line))
-        for (line,) in thinned(lines, count, samples)
-    ]
+    lines = db.rows(f"SELECT line FROM history WHERE {condition} ORDER BY step, line", bound)  # noqa: S608
+    return _rows_of(db, run, (row["line"] for row in thinned(lines, count, samples)))
+
+
+def _spread_rows(db: Database, run: int, samples: int) -> list[str]:
+    """Rows of the whole run in the order of lines, by evenly spread numbers of lines."""
+    return _rows_of(db, run, thinned(range(lines := line_count(db, run)), lines, samples))
+
+
+def _rows_of(db: Database, run: int, lines: Iterable[int]) -> list[str]:
+    found = (db.value("SELECT row FROM history WHERE run = ? AND line = ?", (run, line)) for line in lines)
+    return [row for row in found if row is not None]
 
 
 def sampled_values(
@@ -199,8 +220,9 @@ def sampled_values(
 ) -> list[dict[str, Any]]:
     """Rows that have all of ``keys``, with these only, flat and in strict JSON; thinned evenly."""
     condition, parameters = steps.sql()
+    order = "step, line" if steps.bounded else "line"
     texts = db.rows(
-        f"SELECT row FROM history WHERE {condition} ORDER BY step, line",  # noqa: S608
+        f"SELECT row FROM history WHERE {condition} ORDER BY {order}",  # noqa: S608
         {**parameters, "run": run},
     )
     return decimated(_picked((row["row"] for row in texts), tuple(dict.fromkeys(keys))), samples)
@@ -215,29 +237,41 @@ def _picked(texts: Iterable[str], keys: tuple[str, ...]) -> Iterator[dict[str, A
 
 
 def live_steps(db: Database, run: int, limit: int = 1000) -> list[dict[str, int]]:
-    """The steps of rows not exported to Parquet, which is all of them.
+    """Steps of rows that are not exported to Parquet, and none is: the lowest ones, and the highest.
 
-    Thinned when there are many, first and last included: clients ask where they begin.
+    Clients ask where they begin and whether there are any.
     """
-    count = db.value("SELECT count(*) FROM history WHERE run = ? AND step IS NOT NULL", (run,))
-    rows = db.rows("SELECT step FROM history WHERE run = ? AND step IS NOT NULL ORDER BY step", (run,))
-    return [{"_step": step} for (step,) in thinned(rows, count, limit)]
-
-
-def thinned(rows: Iterable[Any], count: int, samples: int) -> Iterator[Any]:
-    """About ``samples`` of ``count`` rows, evenly spaced, first and last included."""
-    if samples <= 0:
-        return
-    wanted = (
-        iter(range(count))
-        if count <= samples
-        else iter(sorted({round(i * (count - 1) / max(1, samples - 1)) for i in range(samples)}))
+    steps = db.all(
+        "SELECT DISTINCT step FROM history WHERE run = ? AND step IS NOT NULL ORDER BY step LIMIT ?",
+        (run, limit),
     )
-    upcoming = next(wanted, None)
-    for i, row in enumerate(rows):
-        if i == upcoming:
-            yield row
-            upcoming = next(wanted, None)
+    found = [{"_step": row["step"]} for row in steps]
+    last = last_step(db, run)
+    if last is not None and found[-1]["_step"] != last:
+        found.append({"_step": last})
+    return found
+
+
+def thinned(rows: Iterable[T], count: int, samples: int) -> Iterator[T]:
+    """About ``samples`` of ``count`` rows, evenly spaced, first and last included."""
+    if count <= samples:
+        yield from rows
+    elif isinstance(rows, Sequence):
+        yield from (rows[i] for i in _spread(count, samples))
+    else:
+        wanted = _spread(count, samples)
+        upcoming = next(wanted, None)
+        for i, row in enumerate(rows):
+            if i == upcoming:
+                yield row
+                upcoming = next(wanted, None)
+
+
+def _spread(count: int, samples: int) -> Iterator[int]:
+    if samples == 1:
+        yield 0
+    for i in range(samples if samples > 1 else 0):
+        yield i * (count - 1) // (samples - 1)
 
 
 def decimated(rows: Iterable[dict[str, Any]], samples: int) -> list[dict[str, Any]]:

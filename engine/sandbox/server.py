@@ -40,6 +40,10 @@ MAX_BODY = 64 * 1024 * 1024
 
 DEFAULT_ACCOUNTS = (Account("rehearsal"),)
 
+# Kinds of requests by what they do, as prefixes of the counters' names.
+_WRITES = ("graphql Mutation.", "POST /files/", "object PUT")
+_READS = ("graphql Query.", "object GET")
+
 _OPEN_HANDLERS = {route.handler for route in PAGES}
 
 
@@ -155,7 +159,10 @@ class Sandbox:
         return dataclasses.replace(user, admin=True)
 
     async def _show_counters(self, _request: web.Request) -> web.Response:
-        return web.json_response(dict(sorted(self.counters.items())))
+        counted = dict(sorted(self.counters.items()))
+        writes = sum(count for kind, count in counted.items() if kind.startswith(_WRITES))
+        reads = sum(count for kind, count in counted.items() if kind.startswith(_READS))
+        return web.json_response({"reads": reads, "writes": writes, **counted})
 
 
 async def serve(
