@@ -264,7 +264,7 @@ class HttpClient:
         target = URL(url, encoded=params is None)
         what = subject or _without_query(target)
         throttle = self._context.throttles.of(f"{target.host}:{target.port}", endpoint)
-        async with throttle.slot():
+        async with throttle.slot() as ticket:
             self._context.counters.requests += 1
             try:
                 async with self._session.request(
@@ -275,14 +275,16 @@ class HttpClient:
                     data=body() if callable(body) else body,
                     proxy=_proxy_of(target),
                 ) as answer:
+                    ticket.headers(answer.headers)
                     if answer.status >= 400 or (self._classify and _is_json(answer)):
                         read = Response(answer.status, answer.headers, await answer.read())
                         error = (self._classify(read) if self._classify else None) or error_of(read)
                         if error is not None:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
-                                throttle.on_rejected(error.retry_after_s or 0.0)
+                                ticket.rejected(error.retry_after_s)
                             raise error
+                    ticket.accepted()
                     yield answer
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
                 raise CommError(

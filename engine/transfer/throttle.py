@@ -1,17 +1,21 @@
-"""How many requests may go to a host at once.
+"""Who may send, and when: one throttle per host and class of endpoint, shared by the whole process.
 
-One ``Throttle`` per host and class of endpoint, shared by everything in the process.
-This first version caps concurrency and pauses after a ``RateLimited`` answer.
+A throttle bounds how many requests are in flight and paces when they leave (``pacing.py``). It learns from
+every answer: rejects, ``Retry-After``, ``RateLimit-*`` headers, and how long an answer takes.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 import anyio
+
+from engine.transfer.pacing import Pacer
 
 
 class Endpoint(StrEnum):
@@ -32,50 +36,172 @@ DEFAULT_CONCURRENCY = {
     Endpoint.MLFLOW_ARTIFACTS: 16,
 }
 
+LEAST_SLOTS = 4
+
+SPARE_SLOTS = 1.5
+"""Slots for each request that the paced rate has in flight on average: more would only queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleState:
+    """What a throttle knows, for people and metrics. ``rate`` is infinite until something was rejected."""
+
+    host: str
+    endpoint: Endpoint
+    rate: float
+    slots: int
+    in_flight: int
+    sent: int
+    rejected: int
+    round_trip_s: float | None
+
 
 class Throttle:
-    """Admits requests to one class of endpoint of one host."""
+    """Admits requests to one class of endpoint of one host.
 
-    def __init__(self, concurrency: int) -> None:
-        self._slots = anyio.CapacityLimiter(concurrency)
-        self._paused_until = 0.0
+    Args:
+        concurrency: requests in flight at most.
+        max_rate: requests per second at most, None for any number.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        max_rate: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pacer = Pacer(max_rate=max_rate)
+        self.sent = 0
         self.rejected = 0
+        self._most = concurrency
+        self._slots = anyio.CapacityLimiter(concurrency)
+        self._turn = anyio.Lock()
+        self._clock = clock
 
     @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        """Wait for a place among the requests in flight, and hold it for the block.
+    async def slot(self) -> AsyncGenerator[Ticket]:
+        """Wait for a place and for the moment to send; report the outcome through the ticket.
 
-        Cancelled while waiting, it takes nothing.
+        First come, first served. Cancelled while waiting, it takes nothing.
         """
         # A fresh borrower object: one task may hold several slots, of several requests.
         borrower = object()
         await self._slots.acquire_on_behalf_of(borrower)
         try:
-            # The pause may be prolonged while it is slept through.
-            while (pause := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110
-                await anyio.sleep(pause)
-            yield
+            async with self._turn:
+                # The moment may be put off while it is slept through, so this is asked again.
+                while (delay := self.pacer.delay(self._clock())) > 0:  # noqa: ASYNC110
+                    await anyio.sleep(delay)
+                now = self._clock()
+                self.pacer.sent(now)
+            self.sent += 1
+            yield Ticket(self, now)
         finally:
             self._slots.release_on_behalf_of(borrower)
 
-    def on_rejected(self, retry_after_s: float) -> None:
-        """The server asked for less: nobody sends before the time that it named."""
+    @property
+    def slots(self) -> int:
+        return int(self._slots.total_tokens)
+
+    @property
+    def in_flight(self) -> int:
+        return self._slots.borrowed_tokens
+
+    def _adapt(self) -> None:
+        """Once the rate is known, hold no more connections than it can use."""
+        rate, round_trip_s = self.pacer.rate, self.pacer.round_trip_s
+        if math.isinf(rate) or round_trip_s is None:
+            return
+        useful = LEAST_SLOTS + math.ceil(SPARE_SLOTS * rate * round_trip_s)
+        self._slots.total_tokens = max(1, min(self._most, useful))
+
+    def _accepted(self, round_trip_s: float) -> None:
+        self.pacer.accepted(self._clock(), round_trip_s)
+        self._adapt()
+
+    def _rejected(self, retry_after_s: float | None) -> None:
         self.rejected += 1
-        self._paused_until = max(self._paused_until, time.monotonic() + retry_after_s)
+        self.pacer.rejected(self._clock(), retry_after_s)
+        self._adapt()
+
+
+class Ticket:
+    """Permission to send one request; what comes of it teaches the throttle."""
+
+    def __init__(self, throttle: Throttle, sent: float) -> None:
+        self._throttle = throttle
+        self._sent = sent
+
+    def accepted(self) -> None:
+        """The server took the request, whatever it answered."""
+        self._throttle._accepted(self._throttle._clock() - self._sent)
+
+    def rejected(self, retry_after_s: float | None = None) -> None:
+        """The server asked for less traffic."""
+        self._throttle._rejected(retry_after_s)
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Take note of what the server tells of its quota."""
+        if (quota := quota_of(headers)) is not None:
+            self._throttle.pacer.quota(self._throttle._clock(), *quota)
+
+
+def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
+    """What is left of a quota, and the seconds until it is filled again.
+
+    Reads ``RateLimit-Remaining``/``-Reset`` (W&B), the same with ``X-``, and the list form of the IETF
+    draft: ``RateLimit: "api";r=12;t=30``.
+    """
+    for prefix in ("RateLimit", "X-RateLimit"):
+        remaining, reset = headers.get(f"{prefix}-Remaining"), headers.get(f"{prefix}-Reset")
+        if remaining is not None and reset is not None:
+            try:
+                seconds = float(reset)
+                # Some services give the moment of the reset instead of the time until then.
+                return float(remaining), seconds - time.time() if seconds > 10**9 else seconds
+            except ValueError:
+                return None
+    fields = dict(
+        part.strip().split("=", 1) for part in headers.get("RateLimit", "").split(";") if "=" in part
+    )
+    try:
+        return float(fields["r"]), float(fields["t"])
+    except (KeyError, ValueError):
+        return None
 
 
 class Throttles:
-    """The throttles of one process, made as they are needed."""
+    """The throttles of one process, made as they are needed.
 
-    def __init__(self, concurrency: int | None = None) -> None:
+    Args:
+        concurrency: requests in flight for each throttle; None for what suits its class.
+        max_rate: requests per second for each throttle.
+    """
+
+    def __init__(self, concurrency: int | None = None, max_rate: float | None = None) -> None:
         self._concurrency = concurrency
+        self._max_rate = max_rate
         self._throttles: dict[tuple[str, Endpoint], Throttle] = {}
 
     def of(self, host: str, endpoint: Endpoint) -> Throttle:
+        """The throttle of a host (with its port) and class of endpoint."""
         key = (host, endpoint)
         if key not in self._throttles:
-            limit = DEFAULT_CONCURRENCY[endpoint]
-            if self._concurrency is not None:
-                limit = self._concurrency
-            self._throttles[key] = Throttle(limit)
+            concurrency = self._concurrency or DEFAULT_CONCURRENCY[endpoint]
+            self._throttles[key] = Throttle(concurrency, max_rate=self._max_rate)
         return self._throttles[key]
+
+    def states(self) -> Iterator[ThrottleState]:
+        for (host, endpoint), throttle in self._throttles.items():
+            yield ThrottleState(
+                host=host,
+                endpoint=endpoint,
+                rate=throttle.pacer.rate,
+                slots=throttle.slots,
+                in_flight=throttle.in_flight,
+                sent=throttle.sent,
+                rejected=throttle.rejected,
+                round_trip_s=throttle.pacer.round_trip_s,
+            )
