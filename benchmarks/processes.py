@@ -1,0 +1,110 @@
+"""Child processes: servers to run against, and commands whose cost is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took; CPU is user and system time of the process and its children."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss_mb: float
+    status: int
+    out: str
+
+
+def measured(command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path) -> Cost:
+    """Run a command to its end; its stderr goes to ``log``."""
+    began = time.monotonic()
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=errors, cwd=cwd, text=True
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return Cost(
+        wall_s=time.monotonic() - began,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        peak_rss_mb=usage.ru_maxrss / 1024,
+        status=process.returncode,
+        out=out,
+    )
+
+
+@dataclass(frozen=True)
+class SandboxProcess:
+    url: str
+    api_key: str
+    entity: str
+
+    def requests(self) -> int:
+        """Requests that it answered so far."""
+        return sum(json.loads(self._get("/admin/counters")).values())
+
+    def _get(self, path: str) -> bytes:
+        basic = b64encode(f"api:{self.api_key}".encode()).decode()
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Basic {basic}"})
+        with urllib.request.urlopen(request) as answer:
+            content = answer.read()
+            assert isinstance(content, bytes)
+            return content
+
+
+@contextmanager
+def sandbox_process(data_dir: Path) -> Iterator[SandboxProcess]:
+    """``engine sandbox`` in a process of its own."""
+    command = [sys.executable, "-m", "engine.cli.main", "sandbox", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+            yield SandboxProcess(told["WANDB_BASE_URL"], told["WANDB_API_KEY"], "rehearsal")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+@contextmanager
+def mlflow_process(backend_uri: str, artifacts: Path, log: Path, *, workers: int) -> Iterator[str]:
+    """A real ``mlflow server``; yields its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", backend_uri, "--artifacts-destination", str(artifacts)]
+    command += ["--workers", str(workers)]
+    settings = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=settings, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{url}/health").close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

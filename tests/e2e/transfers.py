@@ -1,0 +1,90 @@
+"""Running a transfer as a user does: in this process through the public API, or through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from engine import Engine, Options, Selection, open_destination, open_source
+from engine.protocols import SystemOptions
+from engine.transfer.options import Result
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place in a W&B server; without a project, each experiment becomes one."""
+
+    url: str
+    api_key: str
+    entity: str
+    project: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"wandb:{self.url}/{self.entity}/{self.project}".rstrip("/")
+
+
+def migrate(
+    source: str,
+    target: Target,
+    *,
+    artifact_roots: dict[str, str] | None = None,
+    include_deleted: bool = False,
+    experiments: tuple[str, ...] = (),
+) -> Result:
+    """Move everything; the result tells what failed and what changed shape."""
+
+    async def run() -> Result:
+        engine = Engine(
+            open_source(f"mlflow:{source}", SystemOptions(artifact_roots=artifact_roots or {})),
+            open_destination(target.uri, SystemOptions(api_key=target.api_key)),
+            Options(selection=Selection(projects=experiments, include_deleted=include_deleted)),
+        )
+        async with engine:
+            return await engine.run()
+
+    return anyio.run(run)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Of ``--json``."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def text(self) -> str:
+        """All that was printed, with the line breaks of a narrow terminal taken out."""
+        return " ".join((self.out + self.err).split())
+
+
+def command(*arguments: str, environ: dict[str, str] | None = None, timeout_s: float = 100) -> Outcome:
+    """``engine …`` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.cli.main", *arguments],
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb", **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def migrate_command(source: str, target: Target, *arguments: str) -> Outcome:
+    """``engine migrate mlflow:SOURCE wandb:TARGET …`` with the target's key in the environment."""
+    return command(
+        "migrate", f"mlflow:{source}", target.uri, *arguments, environ={"WANDB_API_KEY": target.api_key}
+    )
