@@ -106,9 +106,7 @@ class Sandbox:
         except OSError:
             await self.__aexit__()
             raise
-        server = site._server  # aiohttp tells the port that the system chose nowhere else
-        assert isinstance(server, asyncio.Server)
-        self._port = server.sockets[0].getsockname()[1]
+        self._port = self._runner.addresses[0][1]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
