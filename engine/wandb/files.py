@@ -25,6 +25,8 @@ class _Upload:
     name: str
     size: int
     payload: Payload
+    ours: bool = False
+    """Not from the source, so no progress."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class FileUploads:
         if METADATA in self._names:
             return []
         self._names.add(METADATA)
-        return [_Upload(METADATA, len(self.metadata), InMemory(self.metadata))]
+        return [_Upload(METADATA, len(self.metadata), InMemory(self.metadata), ours=True)]
 
     def _accepted(self, file: RunFile, read: Reader) -> _Upload | None:
         if not is_safe_path(file.path) or file.path in self._names:
@@ -114,7 +116,8 @@ class FileUploads:
                 subject=f"file {upload.name} of run {self.run_id}",
             )
             self.uploaded.append(upload.name)
-            self.context.counters.files += 1
-            self.context.counters.bytes += upload.size
+            if not upload.ours:
+                self.context.counters.files += 1
+                self.context.counters.bytes += upload.size
 
         await for_each(uploads, one, limit=self.context.concurrency)

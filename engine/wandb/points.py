@@ -1,8 +1,8 @@
 """The points of one run, sorted by step and time within a bounded amount of memory.
 
 A run may have 10^7 points in any order. They are kept in columns; whenever the buffer is full it is
-sorted and written to the spool as one sorted piece. Reading merges the pieces through memory maps,
-a window at a time, so that neither the buffer nor a window grows with the run.
+sorted and written to the spool as one sorted piece. Reading merges the pieces a window at a time, so
+that neither the buffer nor a window grows with the run.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class Points:
         high = int(np.searchsorted(self.step, step, "right"))
         side: Any = "right" if inclusive else "left"
         return low + int(np.searchsorted(self.timestamp[low:high], timestamp, side))
+
+
+NO_POINTS = Points(*(np.empty(0, dtype=_LAYOUT[name]) for name in ("step", "timestamp", "value", "key")))
 
 
 class PointStore:
@@ -153,47 +156,85 @@ class PointStore:
 
     def windows(self, size: int = WINDOW_POINTS) -> Iterator[Points]:
         """All points in order, at most about ``size`` at a time; can be asked for more than once."""
-        pieces = [_mapped(path) for path in self._pieces]
+        pieces = [_Piece(path=path) for path in self._pieces]
         if self._recent:
             self._recent = [self._take_recent()]
             self._recent_count = len(self._recent[0])
-            pieces.append(self._recent[0])
-        if len(pieces) == 1:
-            for start in range(0, len(pieces[0]), size):
-                yield pieces[0][start : start + size]
+            pieces.append(_Piece(block=self._recent[0]))
+        if self._pieces:
+            yield from _merged(pieces, size)
             return
-        yield from _merged(pieces, size)
+        for piece in pieces:
+            for start in range(0, len(piece.block), size):
+                yield piece.block[start : start + size]
 
 
-def _mapped(path: Path) -> Points:
-    count = path.stat().st_size // _LAYOUT.itemsize
-    columns, offset = [], 0
-    for name in ("step", "timestamp", "value", "key"):
-        kind = _LAYOUT[name]
-        columns.append(np.memmap(path, dtype=kind, mode="r", offset=offset, shape=(count,)))
-        offset += count * kind.itemsize
-    return Points(*columns)
+class _Piece:
+    """Sorted points, of which a block is in memory and the rest in a file.
+
+    Plain reads rather than a memory map, so that no page of the file counts as our memory.
+    """
+
+    def __init__(self, *, path: Path | None = None, block: Points = NO_POINTS) -> None:
+        self.block = block
+        self._path = path
+        self._count = path.stat().st_size // _LAYOUT.itemsize if path else 0
+        self._read = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the block is all that is left."""
+        return self._read == self._count
+
+    def load(self, more_than: int) -> None:
+        """Make the block longer than ``more_than``, or all that is left."""
+        if self.is_whole or len(self.block) > more_than:
+            return
+        wanted = min(more_than + 1, self._count - self._read)
+        columns, column_at = [], 0
+        for name in ("step", "timestamp", "value", "key"):
+            kind = _LAYOUT[name]
+            offset = column_at + self._read * kind.itemsize
+            columns.append(np.fromfile(self._path, dtype=kind, count=wanted, offset=offset))  # type: ignore[arg-type]
+            column_at += self._count * kind.itemsize
+        self._read += wanted
+        self.block = Points.joined([self.block, Points(*columns)])
+
+    def take(self, count: int) -> Points:
+        taken, self.block = self.block[:count], self.block[count:]
+        return taken
 
 
-def _merged(pieces: list[Points], size: int) -> Iterator[Points]:
+def _merged(pieces: list[_Piece], size: int) -> Iterator[Points]:
     while pieces:
         share = max(1, size // len(pieces))
+        for piece in pieces:
+            piece.load(share)
         # Whatever lies before the earliest of the pieces' next cuts is at most `share` points of each.
         cuts = [
-            (int(piece.step[share]), int(piece.timestamp[share])) for piece in pieces if len(piece) > share
+            (int(piece.block.step[share]), int(piece.block.timestamp[share]))
+            for piece in pieces
+            if len(piece.block) > share
         ]
         if not cuts:
-            yield Points.joined(pieces).in_order()
+            yield Points.joined([piece.block for piece in pieces]).in_order()
             return
-        step, timestamp = min(cuts)
-        counts = [piece.before(step, timestamp, inclusive=False) for piece in pieces]
+        cut = min(cuts)
+        counts = [piece.block.before(*cut, inclusive=False) for piece in pieces]
         if any(counts):
-            heads = [piece[:count] for piece, count in zip(pieces, counts, strict=True) if count]
+            heads = [piece.take(count) for piece, count in zip(pieces, counts, strict=True)]
             yield Points.joined(heads).in_order()
         else:
             # A single moment fills the window: the pieces follow one another as they came.
-            counts = [piece.before(step, timestamp, inclusive=True) for piece in pieces]
-            for piece, count in zip(pieces, counts, strict=True):
-                for start in range(0, count, size):
-                    yield piece[start : min(start + size, count)]
-        pieces = [piece[count:] for piece, count in zip(pieces, counts, strict=True) if len(piece) > count]
+            for piece in pieces:
+                yield from _moment(piece, cut, share)
+        pieces = [piece for piece in pieces if len(piece.block) or not piece.is_whole]
+
+
+def _moment(piece: _Piece, moment: tuple[int, int], share: int) -> Iterator[Points]:
+    while count := piece.block.before(*moment, inclusive=True):
+        whole = count == len(piece.block)
+        yield piece.take(count)
+        if not whole:
+            return
+        piece.load(share)

@@ -103,7 +103,7 @@ async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping
 
 @dataclass(slots=True, kw_only=True)
 class WandbRunWriter:
-    """A ``RunWriter``. The last history lines travel with ``finish``; their receipt is ``write_history``'s."""
+    """A ``RunWriter``. The last lines of a history travel with ``finish``; ``write_history`` counts them."""
 
     client: WandbClient
     context: Context
@@ -208,9 +208,11 @@ class WandbRunWriter:
         ending = self.mapping.ending
         if complete:
             await self.files.complete()
+        # Anything sent to a run that was only announced would start it.
+        announced = ending.upsert_state is not None and summary is None
         await self.stream.finish(
             summary=summary,
-            uploaded=self.files.uploaded,
+            uploaded=() if announced else self.files.uploaded,
             exit_code=ending.exit_code if complete else None,
             preempting=ending.preempting and complete,
         )

@@ -54,7 +54,12 @@ def test_different_illegal_names_never_meet():
 
 
 def test_projects_that_would_collide_all_get_a_suffix_whatever_their_order():
-    sources = [Namespace("", "Vision"), Namespace("", "vision"), Namespace("w", "vision"), Namespace("", "text")]
+    sources = [
+        Namespace("", "Vision"),
+        Namespace("", "vision"),
+        Namespace("w", "vision"),
+        Namespace("", "text"),
+    ]
     given_names = names.project_names(sources)
     assert len({name.casefold() for name in given_names.values()}) == len(sources)
     assert given_names[Namespace("", "text")] == "text"

@@ -19,7 +19,9 @@ from tests.memory import Point, points
 
 INTERNAL = {"_step", "_timestamp", "_runtime"}
 
-ordinary_keys = st.sampled_from(["a", "b", "c", "loss/ünï", "", "_step", "mlflow/step", "mlflow/_step", "null"])
+ordinary_keys = st.sampled_from(
+    ["a", "b", "c", "loss/ünï", "", "_step", "mlflow/step", "mlflow/_step", "null"]
+)
 steps = st.one_of(st.integers(0, 6), st.integers(-3, 6), st.sampled_from([2**53, 2**62, -(2**62)]))
 times = st.one_of(st.integers(0, 5), st.integers(0, 10**13), st.just(-1))
 values = st.one_of(st.floats(width=64), st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-320]))
@@ -52,9 +54,7 @@ def comparable(value: float) -> Any:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 @given(histories, st.integers(1, 20), st.integers(1, 20))
-def test_every_point_comes_out_exactly_once(
-    tmp_path: Path, history: list[Point], buffer: int, window: int
-):
+def test_every_point_comes_out_exactly_once(tmp_path: Path, history: list[Point], buffer: int, window: int):
     """For any points in any order, and whatever had to be spilled, each (key, step, value) is in one row."""
     rows, layout, encoder = encode(tmp_path, history, buffer=buffer, window=window)
     original = {new: old for old, new in layout.renamed.items()}
@@ -160,14 +160,23 @@ def test_a_line_parses_to_the_row_that_it_came_from(row: dict[str, Any]):
 
 def test_wide_rows_keep_what_they_are(tmp_path: Path):
     sequence = RowSequence(step_column="wandb/step")
-    rows = [{"_step": 3, "_timestamp": 5.5, "_runtime": 1.5, "x": {"y": 1}}, {"_step": 9, "img": {"_type": "x"}}]
+    rows = [
+        {"_step": 3, "_timestamp": 5.5, "_runtime": 1.5, "x": {"y": 1}},
+        {"_step": 9, "img": {"_type": "x"}},
+    ]
     assert [json.loads(sequence.line(row)[0]) for row in rows] == rows
     assert sequence.resequenced == 0
 
 
 def test_wide_rows_whose_step_goes_back_are_numbered_on(tmp_path: Path):
     sequence = RowSequence(step_column="wandb/step")
-    rows = [{"_step": 3, "x": 1}, {"_step": 3, "x": 2}, {"x": 3}, {"_step": "4", "x": 4}, {"_step": 9, "x": 5}]
+    rows = [
+        {"_step": 3, "x": 1},
+        {"_step": 3, "x": 2},
+        {"x": 3},
+        {"_step": "4", "x": 4},
+        {"_step": 9, "x": 5},
+    ]
     out = [json.loads(sequence.line(row)[0]) for row in rows]
     assert [(row["_step"], row.get("wandb/step"), row["x"]) for row in out] == [
         (3, None, 1),
