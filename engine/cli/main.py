@@ -18,7 +18,7 @@ from engine.errors import ConfigError, EngineError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,  # locals hold credentials
+    pretty_exceptions_enable=False,  # a defect shows as a plain traceback, without locals that hold keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -34,4 +34,5 @@ async def _serve(host: str, port: int, data_dir: Path) -> None:
     async with on_interrupt(stop.set), Sandbox(data_dir=data_dir, host=host, port=port) as server:
         typer.echo(f"WANDB_BASE_URL={server.url}")
         typer.echo(f"WANDB_API_KEY={server.api_key}")
+        typer.echo(f"# for example: engine migrate mlflow:… wandb:{server.url}/{server.entity}", err=True)
         await stop.wait()

@@ -92,6 +92,11 @@ class Sandbox:
     def api_key(self) -> str:
         return self.keys[self._accounts[0].username]
 
+    @property
+    def entity(self) -> str:
+        """Where the first account's runs go unless a client names another entity."""
+        return self._accounts[0].default_entity or self._accounts[0].username
+
     async def __aenter__(self) -> Self:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.db = Database(self.data_dir / "records.sqlite")
