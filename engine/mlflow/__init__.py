@@ -1,1 +1,6 @@
-"""All of MLflow: readers for every kind of store, and what their fields mean."""
+"""MLflow: tracking servers, databases and file stores as a source."""
+
+from engine.mlflow.source import MlflowSource
+from engine.protocols import System
+
+SYSTEM = System(source=MlflowSource)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -33,7 +33,7 @@ ListDirectory: TypeAlias = Callable[[str], Awaitable[list[ArtifactEntry | str]]]
 """From the path of a directory to its files, and the paths of the directories in it."""
 
 
-async def walk(list_directory: ListDirectory) -> AsyncIterator[ArtifactEntry]:
+async def walk(list_directory: ListDirectory) -> AsyncGenerator[ArtifactEntry]:
     """All files of a tree, the upper ones first, a few directories in memory at a time.
 
     Raises:
@@ -133,7 +133,7 @@ class ProxyArtifacts:
         self._api = api
         self._root = root.strip("/")
 
-    def entries(self) -> AsyncIterator[ArtifactEntry]:
+    def entries(self) -> AsyncGenerator[ArtifactEntry]:
         return walk(self._list)
 
     async def _list(self, directory: str) -> list[ArtifactEntry | str]:
@@ -158,7 +158,7 @@ class RunArtifacts:
         self._api = api
         self._run_id = run_id
 
-    def entries(self) -> AsyncIterator[ArtifactEntry]:
+    def entries(self) -> AsyncGenerator[ArtifactEntry]:
         return walk(self._list)
 
     async def _list(self, directory: str) -> list[ArtifactEntry | str]:

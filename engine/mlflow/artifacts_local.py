@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,7 +45,7 @@ class LocalArtifacts:
         self._root = root
         self._context = context
 
-    async def entries(self) -> AsyncIterator[ArtifactEntry]:
+    async def entries(self) -> AsyncGenerator[ArtifactEntry]:
         """All files, directory by directory, the upper ones first.
 
         Raises:

@@ -12,9 +12,7 @@ from functools import lru_cache
 from types import SimpleNamespace
 
 from engine.errors import ConfigError
-from engine.mlflow.store import RawRun
-
-DATASET_CONTEXT = "mlflow.data.context"
+from engine.mlflow.store import DATASET_CONTEXT, RawRun
 
 
 @dataclass(frozen=True, slots=True)

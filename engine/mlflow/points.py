@@ -30,10 +30,13 @@ def metric_points(key: Column, step: Column, timestamp: Column, value: Column) -
     """One chunk from four columns of equal length; ``key`` may be plain or dictionary-encoded strings.
 
     Raises:
-        ValueError: a column has nulls or another type.
+        ValueError: a column has nulls or another type, or a key is no UTF-8.
     """
-    if not pa.types.is_dictionary(key.type):
+    if not isinstance(key, pa.DictionaryArray):
         key = key.cast(pa.string()).dictionary_encode()
+        assert isinstance(key, pa.DictionaryArray)
+    # SQLite keeps any bytes as text.
+    key.dictionary.validate(full=True)
     columns = [key, step, timestamp, value]
     for column, wanted in zip(columns, SCHEMA, strict=True):
         if column.null_count or column.type != wanted.type:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ class RestStore:
         return {WORKSPACE_HEADER: self._workspace} if self._workspace else {}
 
     async def _probe(self, api: TrackingApi) -> SystemInfo:
-        version = await retrying(lambda: self._version(api), _HELLO)
+        version = await retrying(partial(self._version, api), _HELLO)
         info = await self._server_info(api)
         notes: list[str] = []
         if version is None:
@@ -155,7 +156,7 @@ class RestStore:
                 raise
             return {}
 
-    async def experiments(self, *, include_deleted: bool) -> AsyncIterator[RawExperiment]:
+    async def experiments(self, *, include_deleted: bool) -> AsyncGenerator[RawExperiment]:
         body = {
             "max_results": PAGE,
             "view_type": "ALL" if include_deleted else "ACTIVE_ONLY",
@@ -179,7 +180,7 @@ class RestStore:
         where: RunFilter | None = None,
         since: int | None = None,
         include_deleted: bool = False,
-    ) -> AsyncIterator[RawRun | Unreadable]:
+    ) -> AsyncGenerator[RawRun | Unreadable]:
         pages = self._listing.pages(
             experiment, where.text if where else None, since, include_deleted=include_deleted
         )
@@ -221,7 +222,7 @@ class RestStore:
         experiment_id: str,  # noqa: ARG002  (other stores need it)
         run_id: str,
         latest: Mapping[str, LatestMetric],
-    ) -> AsyncIterator[MetricPoints]:
+    ) -> AsyncGenerator[MetricPoints]:
         return self._histories.read(run_id, latest)
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:

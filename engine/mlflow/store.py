@@ -7,7 +7,7 @@ so that all three kinds of store behave alike.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ DELETED = "deleted"
 
 RUN_NAME = "mlflow.runName"
 PARENT_RUN_ID = "mlflow.parentRunId"
+DATASET_CONTEXT = "mlflow.data.context"
 
 
 class LatestMetric(NamedTuple):
@@ -106,7 +107,7 @@ class Kin:
 class ArtifactRepository(Protocol):
     """The files below one artifact URI."""
 
-    def entries(self) -> AsyncIterator[ArtifactEntry]:
+    def entries(self) -> AsyncGenerator[ArtifactEntry]:
         """All files, recursively, streamed; ``locator`` is whatever ``read`` needs to find them again.
 
         Raises:
@@ -129,7 +130,7 @@ class Store(Protocol):
         """Connect and check; the errors are those of ``engine.protocols.Source.open``."""
         ...
 
-    def experiments(self, *, include_deleted: bool) -> AsyncIterator[RawExperiment]:
+    def experiments(self, *, include_deleted: bool) -> AsyncGenerator[RawExperiment]:
         """All experiments, of all workspaces that can be seen, in ascending order of id."""
         ...
 
@@ -140,7 +141,7 @@ class Store(Protocol):
         where: RunFilter | None = None,
         since: int | None = None,
         include_deleted: bool = False,
-    ) -> AsyncIterator[RawRun | Unreadable]:
+    ) -> AsyncGenerator[RawRun | Unreadable]:
         """The runs of an experiment in ascending order of (start time, id), each once.
 
         Args:
@@ -161,7 +162,7 @@ class Store(Protocol):
 
     def history(
         self, experiment_id: str, run_id: str, latest: Mapping[str, LatestMetric]
-    ) -> AsyncIterator[MetricPoints]:
+    ) -> AsyncGenerator[MetricPoints]:
         """Every point of a run's metrics, in any order, in chunks of at most ``MetricPoints.CHUNK_POINTS``.
 
         Args:

@@ -1,0 +1,82 @@
+"""Which experiments a user means."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from engine.errors import ConfigError, Side
+from engine.records import Project
+
+REGEX = "re:"
+_SHOWN = 10
+
+
+class Chosen:
+    """Experiments named by name, id, or ``re:REGEX``, which has to match the whole name; none means all.
+
+    Raises:
+        ConfigError: a regular expression is malformed.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._plain = {name for name in names if not name.startswith(REGEX)}
+        self._patterns = [_compiled(name) for name in names if name.startswith(REGEX)]
+
+    def takes(self, project: Project) -> bool:
+        name = project.namespace.project
+        return (
+            not self._names
+            or name in self._plain
+            or project.id in self._plain
+            or any(pattern.fullmatch(name) for pattern in self._patterns)
+        )
+
+    def check(self, projects: Sequence[Project], trash: Sequence[Project]) -> None:
+        """See that every name means something.
+
+        Args:
+            projects: all that can be chosen.
+            trash: the deleted ones, if they were not asked for.
+
+        Raises:
+            ConfigError: a name matches nothing; the remedy lists the nearest ones.
+        """
+        for name in self._names:
+            takes = Chosen([name]).takes
+            if any(map(takes, projects)):
+                continue
+            if any(map(takes, trash)):
+                raise ConfigError(
+                    f"the experiment {name!r} is deleted",
+                    side=Side.SOURCE,
+                    remedy="restore it, or ask for deleted ones as well",
+                )
+            raise ConfigError(
+                f"there is no experiment {name!r}", side=Side.SOURCE, remedy=_nearest(name, projects)
+            )
+
+
+def _nearest(name: str, projects: Sequence[Project]) -> str:
+    names = [project.namespace.project for project in projects]
+    folded = {each.casefold(): each for each in names}
+    wanted = name.removeprefix(REGEX).casefold()
+    near = difflib.get_close_matches(wanted, folded, n=_SHOWN, cutoff=0.5)
+    near += [each for each in folded if wanted in each and each not in near]
+    if near:
+        return f"did you mean {' or '.join(repr(folded[each]) for each in near[:_SHOWN])}?"
+    if not names:
+        return "the store has no experiments"
+    more = ", …" if len(names) > _SHOWN else ""
+    return f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}"
+
+
+def _compiled(name: str) -> re.Pattern[str]:
+    try:
+        return re.compile(name.removeprefix(REGEX))
+    except re.error as error:
+        raise ConfigError(
+            f"{name!r} is no regular expression: {error}", remedy="see the syntax of Python's re", exc=error
+        ) from error
