@@ -42,7 +42,7 @@ def demo(
 
     Needs no account and no network. A second run starts from scratch.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     keep_serving = console.is_terminal if serve is None else serve
     raise typer.Exit(run_async(lambda: _demo(directory, console, serve=keep_serving)))
 

@@ -174,7 +174,7 @@ def migrate(
         ),
     )
     engine = Engine(from_system, to_system, options)
-    raise typer.Exit(run_async(lambda: transfer(engine, Console(stderr=True), json=json)))
+    raise typer.Exit(run_async(lambda: transfer(engine, Console(stderr=True, soft_wrap=True), json=json)))
 
 
 async def transfer(engine: Engine, console: Console, *, json: bool = False) -> int:

@@ -62,7 +62,7 @@ def make_store(directory: Path) -> None:
         return str(
             client.create_experiment(
                 name,
-                artifact_location=(artifact_root / name.replace("/", "-")).as_uri(),
+                artifact_location=(artifact_root / name).as_uri(),
                 tags={"mlflow.note.content": note, "team": "vision"},
             )
         )
@@ -105,7 +105,7 @@ def make_store(directory: Path) -> None:
         (files / "empty.marker").touch()
         client.log_artifacts(run_id, str(files))
 
-    sweep = experiment("cifar10/learning-rate", "Which **learning rate** converges fastest?")
+    sweep = experiment("cifar10-learning-rate", "Which **learning rate** converges fastest?")
     parent = run(
         sweep, "sweep", {"search": "grid"}, [], tags={"mlflow.note.content": "The parent of all rates."}
     )
@@ -121,7 +121,7 @@ def make_store(directory: Path) -> None:
         )
         save(run_id, name, rate)
 
-    baseline = experiment("cifar10/baseline", "Seeds of the same configuration.")
+    baseline = experiment("cifar10-baseline", "Seeds of the same configuration.")
     for seed in range(4):
         run_id = run(
             baseline,
