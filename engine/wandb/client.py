@@ -52,7 +52,9 @@ def classify(response: Response) -> EngineError | None:
     """
     if _DELETED.search(response.body[:4000].decode("utf-8", "replace")):
         return Conflict(
-            "the server burnt this run id: it was used before and deleted", status=response.status
+            "this run id was used before and deleted, and the server never takes it again",
+            status=response.status,
+            remedy="restore the deleted run in the W&B app, or transfer to another project",
         )
     if response.status != 200 or b'"errors"' not in response.body:
         return None

@@ -97,13 +97,15 @@ class WandbDestination:
     def _targets(self, sources: Sequence[Namespace]) -> dict[Namespace, Namespace]:
         targets: dict[Namespace, Namespace] = {}
         for source in sources:
-            wish = self._context.remap.get(source.path) or self._context.remap.get(source.project)
-            if wish:
+            if wish := self._wish(source):
                 targets[source] = self._wished(wish)
             elif single := self._single_project():
                 targets[source] = Namespace(self._entity(), single)
         named = project_names([source for source in sources if source not in targets])
         return targets | {source: Namespace(self._entity(), name) for source, name in named.items()}
+
+    def _wish(self, source: Namespace) -> str | None:
+        return self._context.remap.get(source.path) or self._context.remap.get(source.project)
 
     def _wished(self, wish: str) -> Namespace:
         entity, slash, project = wish.partition("/")
@@ -147,16 +149,14 @@ class WandbDestination:
     async def _ensure(self, item: tuple[Namespace, list[Project]]) -> None:
         target, sources = item
         for source in sources:
-            if (
-                len(sources) == 1
-                and target not in self._shared
-                and source.namespace.project != target.project
-            ):
-                self._context.lose(
-                    "project_renamed",
-                    f"project {source.namespace}",
-                    f"became {target}; the name is kept in its description and in each run",
-                )
+            namespace = source.namespace
+            if target in self._shared or namespace.project == target.project or self._wish(namespace):
+                continue
+            self._context.lose(
+                "project_renamed",
+                f"project {namespace}",
+                f"became {target}; the name is kept in its description and in each run",
+            )
         where = {"entity": target.entity, "project": target.project}
         subject = f"project {target}"
         found = (await self._client.graphql(documents.PROJECT, where, subject)).get("project")

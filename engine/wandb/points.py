@@ -16,6 +16,8 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from engine.wandb.spool import spooling
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -140,12 +142,12 @@ class PointStore:
         """Move the points in memory to the spool; blocking.
 
         Raises:
-            OSError: the spool is full.
+            EngineError: the spool is full.
         """
         points = self._take_recent()
         path = self._spool / f"points-{uuid4().hex}"
         self._pieces.append(path)
-        with path.open("wb") as file:
+        with spooling(self._spool), path.open("wb") as file:
             for column in (points.step, points.timestamp, points.value, points.key):
                 np.ascontiguousarray(column).tofile(file)
 

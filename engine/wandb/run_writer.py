@@ -86,11 +86,7 @@ async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping
                 documents.UPSERT_RUN, mapping.upsert(namespace.entity, namespace.project), mapping.subject
             )
         except Conflict as error:
-            if "burnt" in error.message:
-                error.remedy = (
-                    "restore the deleted run in the W&B app, or transfer to another project; "
-                    "the other runs are not affected"
-                )
+            if error.remedy is not None:  # a deleted id, as `classify` found
                 raise
             # Every other 409 of this mutation passes (``core/internal/clients/retry_policy.go``).
             raise Transient(error.message, side=error.side, subject=error.subject, exc=error) from error

@@ -27,6 +27,7 @@ from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, 
 from engine.wandb.fanout import for_each
 from engine.wandb.manifest import Entry
 from engine.wandb.names import is_safe_path
+from engine.wandb.spool import spooling
 from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload
 
 SMALL = MIB
@@ -154,7 +155,8 @@ class Staging:
         return FileDigest(size, md5_b64(content)), InMemory(content)
 
     async def _spooled(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
-        self.spool.mkdir(exist_ok=True)
+        with spooling(self.spool):
+            self.spool.mkdir(exist_ok=True)
         path = self.spool / uuid4().hex
         # Without an announced size it is only known afterwards whether the file has to go in parts.
         hasher = Hasher(self.multipart.part_size(entry.size or 0))
@@ -177,7 +179,8 @@ class Staging:
 
 
 def _take(file: BufferedWriter, hasher: Hasher, piece: bytes) -> None:
-    file.write(piece)
+    with spooling(Path(file.name)):
+        file.write(piece)
     hasher.update(piece)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.errors import EngineError, IntegrityError, Side
-from engine.http import Body, HttpClient, Response
+from engine.http import HttpClient, Response
 from engine.protocols import Reader
 from engine.records import Blob
+from engine.transfer.retry import retrying
 from engine.transfer.throttle import Endpoint
 
 PIECE = 256 * 1024
@@ -99,29 +100,32 @@ async def put(
     broken: list[EngineError] = []
 
     async def watched() -> AsyncIterator[bytes]:
-        # The HTTP library wraps what a body raises into a connection error, which hides whose fault it was.
         try:
             async with aclosing(payload.open(offset, size)) as pieces:
                 async for piece in pieces:
                     yield piece
         except EngineError as error:
-            broken[:] = [error]
+            broken.append(error)
             raise
 
-    body: Body = watched
-    if isinstance(payload, InMemory):
-        body = payload.data[offset : offset + size]
-    try:
-        return await http.request(
-            "PUT",
-            url,
-            endpoint=Endpoint.OBJECTS,
-            subject=subject,
-            headers={**parsed_headers(headers), "Content-Length": str(size)},
-            body=body,
-            anonymous=True,
-        )
-    except EngineError as error:
-        if broken:
-            raise broken[0] from error
-        raise
+    async def attempt() -> Response:
+        broken.clear()
+        try:
+            return await http.request(
+                "PUT",
+                url,
+                endpoint=Endpoint.OBJECTS,
+                subject=subject,
+                headers={**parsed_headers(headers), "Content-Length": str(size)},
+                body=payload.data[offset : offset + size] if isinstance(payload, InMemory) else watched,
+                anonymous=True,
+                retry=False,
+            )
+        except EngineError as error:
+            # The HTTP library dresses what a body raises as a broken connection, which hides whose fault
+            # it was and whether another attempt may help.
+            if broken:
+                raise broken[0] from error
+            raise
+
+    return await retrying(attempt)

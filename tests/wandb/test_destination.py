@@ -521,7 +521,7 @@ async def test_each_experiment_becomes_a_project_if_only_an_entity_is_named(
     assert targets[Namespace("", "moved")] == Namespace(ENTITY, "elsewhere")
     slug = targets[Namespace("", "/Users/ada/exp")].project
     assert slug.startswith("Users-ada-exp-")
-    assert context.losses.counts["project_renamed"] == 4
+    assert context.losses.counts["project_renamed"] == 2
     assert {"plain exp", "elsewhere", slug} <= {found.name for found in api.projects(ENTITY)}
     described = sandbox.graphql(
         "query($e:String!,$p:String!){project(name:$p,entityName:$e){description}}", e=ENTITY, p=slug

@@ -170,7 +170,7 @@ def test_wide_rows_keep_what_they_are(tmp_path: Path):
 
 def test_wide_rows_whose_step_goes_back_are_numbered_on(tmp_path: Path):
     sequence = RowSequence(step_column="wandb/step")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"_step": 3, "x": 1},
         {"_step": 3, "x": 2},
         {"x": 3},
