@@ -272,6 +272,8 @@ class HttpClient:
                     target,
                     params=params,
                     headers={**({} if anonymous else self._headers), **(headers or {})},
+                    # Some object stores sign the content type, also when it is none.
+                    skip_auto_headers=("Content-Type",) if anonymous else (),
                     data=body() if callable(body) else body,
                     proxy=_proxy_of(target),
                 ) as answer:
