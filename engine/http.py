@@ -182,6 +182,8 @@ class HttpClient:
         self._ssl = ssl_context
         self._classify = classify
         self._policy = policy
+        # Asked once: reading the environment costs as much as the rest of a small request.
+        self._proxies = urllib.request.getproxies_environment()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -275,7 +277,7 @@ class HttpClient:
                     # Some object stores sign the content type, also when it is none.
                     skip_auto_headers=("Content-Type",) if anonymous else (),
                     data=body() if callable(body) else body,
-                    proxy=_proxy_of(target),
+                    proxy=_proxy_of(target, self._proxies),
                 ) as answer:
                     ticket.headers(answer.headers)
                     if answer.status >= 400 or (self._classify and _is_json(answer)):
@@ -320,9 +322,8 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _proxy_of(url: URL) -> str | None:
+def _proxy_of(url: URL, proxies: Mapping[str, str]) -> str | None:
     """The proxy of the environment; aiohttp's own ``trust_env`` would also read netrc credentials."""
-    proxies = urllib.request.getproxies_environment()
     if not proxies or urllib.request.proxy_bypass(url.host or ""):
         return None
     return proxies.get(url.scheme)

@@ -199,8 +199,9 @@ async def test_a_vendor_can_read_an_answer_in_its_own_way():
 
 
 async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch):
-    async with serving() as (server, client, _):
+    async with serving() as (server, _, context):
         monkeypatch.setenv("http_proxy", server.url)
         monkeypatch.setenv("no_proxy", "direct.test")
-        await client.request("GET", "http://tracking.test/x", endpoint=Endpoint.MLFLOW_REST)
+        async with HttpClient(Side.SOURCE, context) as client:
+            await client.request("GET", "http://tracking.test/x", endpoint=Endpoint.MLFLOW_REST)
     assert server.requests[0][1] == "http://tracking.test/x"
