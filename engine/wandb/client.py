@@ -50,22 +50,29 @@ def classify(response: Response) -> EngineError | None:
     A run id that was used and deleted is answered with 409 like a passing conflict; only the text
     tells them apart. Errors of resolvers may come with status 200.
     """
-    if _DELETED.search(response.body[:4000].decode("utf-8", "replace")):
-        return Conflict(
-            "this run id was used before and deleted, and the server never takes it again",
-            status=response.status,
-            remedy="restore the deleted run in the W&B app, or transfer to another project",
-        )
-    if response.status != 200 or b'"errors"' not in response.body:
+    if response.status >= 400:
+        told = response.body.decode("utf-8", "replace")
+        return _burnt_id(response.status) if _DELETED.search(told) else None
+    if b'"errors"' not in response.body:
         return None
     answer = parse_json(response.body)
     if not isinstance(answer, dict) or not (errors := answer.get("errors")):
         return None
     message = "; ".join(str(error.get("message", error)) for error in errors)
+    if _DELETED.search(message):
+        return _burnt_id(response.status)
     for pattern, meaning in _MEANINGS:
         if pattern.search(message):
             return meaning(message)
     return CommError(message)
+
+
+def _burnt_id(status: int) -> Conflict:
+    return Conflict(
+        "this run id was used before and deleted, and the server never takes it again",
+        status=status,
+        remedy="restore the deleted run in the W&B app, or transfer to another project",
+    )
 
 
 @dataclass(frozen=True, slots=True)
