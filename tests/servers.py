@@ -87,9 +87,8 @@ def running_sandbox(
                 box["sandbox"] = RunningSandbox(sandbox.url, sandbox.api_key, dict(sandbox.keys), data_dir)
                 started.set()
                 await box["stop"].wait()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for it
             box["error"] = error
-            raise
         finally:
             started.set()
 

@@ -36,9 +36,9 @@ async def file_stream(request: web.Request) -> web.Response:
     path = request.match_info
     run = runs.writable(call, path["entity"], path["project"], path["run"])
     with call.db.transaction():
-        for name, offset, content in _chunks(body.get("files") or {}):
+        for name, offset, content in _chunks(body.get("files", {})):
             _store(call, run, name, offset, content)
-        mark_uploaded(call, run, _names(body.get("uploaded") or []))
+        mark_uploaded(call, run, _names(body.get("uploaded", [])))
         runs.update(call, run, **_progress(run, body))
     return web.json_response(
         {"exitcode": body.get("exitcode"), "limits": {}, "stopped": run.stopped and not body.get("complete")}

@@ -91,9 +91,9 @@ class Executor:
         An empty operation name counts as absent and variables that no operation declares are ignored,
         because the official SDK sends both.
         """
-        query, variables = request.get("query"), request.get("variables") or {}
+        query, variables = request.get("query"), request.get("variables")
         operation = request.get("operationName") or None
-        if not isinstance(query, str) or not isinstance(variables, dict):
+        if not isinstance(query, str) or not isinstance(variables, (dict, type(None))):
             return _refused(
                 400, [GraphQLError("a request needs a query text and may have a variables object")]
             )

@@ -278,10 +278,14 @@ def decimated(rows: Iterable[dict[str, Any]], samples: int) -> list[dict[str, An
     """About ``samples`` rows of a stream of unknown length, never holding more than twice as many."""
     kept: list[dict[str, Any]] = []
     stride = 1
+    last = None
     for i, row in enumerate(rows):
+        last = row
         if i % stride == 0:
             kept.append(row)
             if len(kept) >= 2 * max(1, samples):
                 kept = kept[::2]
                 stride *= 2
+    if last is not None and kept[-1] is not last:
+        kept.append(last)
     return list(thinned(kept, len(kept), samples))

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,7 +79,7 @@ class Sandbox:
         self._accounts = tuple(accounts)
         self._host, self._port = host, port
         self._public_url = public_url
-        self._runner: web.AppRunner | None = None
+        self._running = AsyncExitStack()
 
     @property
     def url(self) -> str:
@@ -99,27 +100,23 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.db = Database(self.data_dir / "records.sqlite")
-        self.objects = ObjectStore(self.data_dir / "objects", _secret(self.data_dir), lambda: self.url)
-        with self.db.transaction():
-            self.keys = _register(self.db, self._accounts, self.data_dir / "api-keys.json")
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        try:
-            await site.start()
-        except OSError:
-            await self.__aexit__()
-            raise
-        self._port = self._runner.addresses[0][1]
+        async with AsyncExitStack() as stack:
+            self.db = Database(self.data_dir / "records.sqlite")
+            stack.callback(self.db.close)
+            self.objects = ObjectStore(self.data_dir / "objects", _secret(self.data_dir), lambda: self.url)
+            stack.callback(self.objects.close)
+            with self.db.transaction():
+                self.keys = _register(self.db, self._accounts, self.data_dir / "api-keys.json")
+            runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, self._host, self._port).start()
+            self._port = runner.addresses[0][1]
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        self.objects.close()
-        self.db.close()
+        await self._running.aclose()
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[_refusals, self._admission], client_max_size=MAX_BODY)
