@@ -125,7 +125,7 @@ class Layout:
             params=self._texts(path / "params"),
             tags=self._texts(path / "tags"),
             latest=latest,
-            inputs=tuple(self._datasets(path)),
+            inputs=tuple(sorted(self._datasets(path), key=lambda each: (each.name, each.digest))),
             model_inputs=tuple(
                 RawModel(model_id=link.require("source_id"))
                 for link in self._links(path / "inputs")
