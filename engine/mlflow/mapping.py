@@ -89,7 +89,8 @@ def run_of(raw: RawRun, namespace: Namespace, group: str, lose: Lose, *, parse_p
             remote=tags.get("mlflow.source.git.repoURL"),
             entry_point=tags.get("mlflow.project.entryPoint"),
         ),
-        inputs=tuple(_clean_input(dataset, text) for dataset in raw.inputs),
+        # Stores list them in no order of their own; sorted, every way in gives the same.
+        inputs=tuple(sorted((_clean_input(dataset, text) for dataset in raw.inputs), key=_input_order)),
         extra=_extra(raw, tags, latest),
         url=raw.url,
     )
@@ -138,6 +139,10 @@ def _extra(raw: RawRun, tags: Mapping[str, str], latest: Mapping[str, LatestMetr
 
 def _model(model: RawModel) -> dict[str, Json]:
     return {"model_id": model.model_id} | ({} if model.step is None else {"step": model.step})
+
+
+def _input_order(dataset: DatasetInput) -> tuple[str, str, str]:
+    return dataset.name, dataset.digest, dataset.context or ""
 
 
 def _clean_input(dataset: DatasetInput, text: TextOf) -> DatasetInput:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PureWindowsPath
 
 from engine.records import Namespace
 
@@ -117,6 +118,18 @@ def escaped_keys(keys: Collection[str], reserved: Collection[str], system: str) 
             name = f"{name}-{short_hash(key)}"
         renamed[key] = name
     return renamed
+
+
+def downloadable_path(path: str) -> str:
+    """``path``, or how to write it so that W&B's client will download it.
+
+    On every platform, the client refuses what Windows would read as a drive or a way out of the directory,
+    and with it the whole artifact (``wandb/sdk/lib/paths.py``).
+    """
+    on_windows = PureWindowsPath(path)
+    if not on_windows.anchor and ".." not in on_windows.parts:
+        return path
+    return path.replace(":", "%3A").replace("\\", "%5C")
 
 
 def is_safe_path(path: str) -> bool:

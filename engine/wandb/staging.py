@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BufferedWriter
 from pathlib import Path
@@ -26,7 +26,7 @@ from engine.transfer.context import Context
 from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, md5_b64
 from engine.wandb.fanout import for_each
 from engine.wandb.manifest import Entry
-from engine.wandb.names import is_safe_path
+from engine.wandb.names import downloadable_path, is_safe_path
 from engine.wandb.spool import spooling
 from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload
 
@@ -78,13 +78,18 @@ class Staging:
 
         async def accepted() -> AsyncGenerator[ArtifactEntry]:
             async for entry in entries:
-                if not is_safe_path(entry.path):
+                path = downloadable_path(entry.path)
+                if not is_safe_path(path):
                     self._refuse(entry.path, "it leaves its directory")
-                elif entry.path in seen:
+                elif path in seen:
                     self._refuse(entry.path, "an entry of that path came before")
                 else:
-                    seen.add(entry.path)
-                    yield entry
+                    seen.add(path)
+                    if path == entry.path:
+                        yield entry
+                    else:
+                        self.context.lose("path_renamed", self.subject, f"{entry.path!r} became {path!r}")
+                        yield replace(entry, path=path)
 
         async with aclosing(accepted()) as good:
             await for_each(good, partial(self._add, read), limit=READERS)

@@ -6,6 +6,7 @@ import random
 import re
 
 import pytest
+from wandb.sdk.lib.paths import validate_relpath
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +90,22 @@ def test_a_path_that_leaves_its_directory_is_not_safe(path: str):
 @pytest.mark.parametrize("path", ["a", "a/b.txt", "ünï/код\n.bin", "...", "CON", "C:x", "trailing. "])
 def test_odd_names_that_stay_inside_are_safe(path: str):
     assert names.is_safe_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("a/b.txt", "a/b.txt"),
+        ("time 12:30:59", "time 12:30:59"),
+        ("back\\slash", "back\\slash"),
+        ("C:drive", "C%3Adrive"),
+        ("\\root", "%5Croot"),
+        ("a\\..\\b", "a%5C..%5Cb"),
+    ],
+)
+def test_a_path_is_written_so_that_the_official_client_downloads_it(path: str, written: str):
+    assert names.downloadable_path(path) == written
+    assert validate_relpath(names.downloadable_path(path)) == written
 
 
 @pytest.mark.parametrize(
