@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.sandbox import (
+    agents,
     artifact_deletion,
     artifact_downloads,
     artifact_files,
@@ -15,6 +16,7 @@ from engine.sandbox import (
     lineage,
     manifests,
     memberships,
+    project_facts,
     projects,
     registry,
     rewind,
@@ -23,12 +25,15 @@ from engine.sandbox import (
     run_files,
     run_lists,
     server_info,
+    sweeps,
     upserts,
     users,
+    views,
 )
 
 __all__ = [
     "ROUTES",
+    "agents",
     "artifact_deletion",
     "artifact_files",
     "artifact_lists",
@@ -39,6 +44,7 @@ __all__ = [
     "lineage",
     "manifests",
     "memberships",
+    "project_facts",
     "projects",
     "registry",
     "rewind",
@@ -47,8 +53,10 @@ __all__ = [
     "run_files",
     "run_lists",
     "server_info",
+    "sweeps",
     "upserts",
     "users",
+    "views",
 ]
 
 ROUTES = [*filestream.ROUTES, *artifact_downloads.ROUTES]

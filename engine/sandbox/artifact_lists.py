@@ -1,27 +1,19 @@
-"""Lists of collections and versions: filters, order, pages."""
+"""Lists of collections and of versions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from engine.sandbox import artifact_records as records
 from engine.sandbox.artifact_records import PORTFOLIO, SEQUENCE, Artifact, ArtifactType, Collection
 from engine.sandbox.artifact_tags import tags_of
-from engine.sandbox.connections import Connection, connection
+from engine.sandbox.connections import Connection
 from engine.sandbox.context import Call
-from engine.sandbox.filters import MISSING, Filter, dotted
-from engine.sandbox.graphql import resolver, snake
+from engine.sandbox.graphql import resolver
 from engine.sandbox.json_text import loads
+from engine.sandbox.listing import Fields, listed
 from engine.sandbox.projects import Project
-from engine.sandbox.refusals import bad_request
-
-T = TypeVar("T")
-
-Fields: TypeAlias = Mapping[str, Callable[[Call, T], Any]]
-"""How to look at a row of a list, by the names that filters and orders use, in snake_case."""
-
-MOMENTS = frozenset({"createdAt", "created_at", "updatedAt", "updated_at"})
 
 COLLECTION_FIELDS: Fields[Collection] = {
     "id": lambda _call, row: row.id,
@@ -70,68 +62,6 @@ ARTIFACT_FIELDS: Fields[Artifact] = {
     "created_at": lambda _call, row: row.created_ms,
     "updated_at": lambda _call, row: row.updated_ms,
 }
-
-
-def select(call: Call, rows: Sequence[T], fields: Fields[T], filters: str | None) -> list[T]:
-    """The rows that match.
-
-    Raises:
-        Refusal: 400, the filter asks for what the rows have not.
-    """
-    wanted = Filter.parse(filters, moments=MOMENTS)
-    getters = {path: _getter(fields, path) for path in wanted.paths}
-
-    def matches(row: T) -> bool:
-        def lookup(path: str) -> Any:
-            value = getters[path](call, row)
-            return MISSING if value is None else value
-
-        return wanted.matches(lookup)
-
-    return [row for row in rows if matches(row)]
-
-
-def listed(
-    call: Call,
-    rows: Sequence[T],
-    fields: Fields[T],
-    *,
-    filters: str | None = None,
-    order: str | None = None,
-    default: str = "-number",
-    edge: Callable[[T], dict[str, Any]] | None = None,
-    node: Callable[[T], Any] | None = None,
-    **page: Any,
-) -> Connection:
-    """One page of the rows that match.
-
-    Args:
-        order: a field, with ``-`` for descending or ``+``; rows that are equal stay in order of creation.
-        default: the order if the request names none.
-    """
-    wanted = order or default
-    path = wanted.lstrip("+-")
-    getter, number = _getter(fields, path), fields["number"]
-    return connection(
-        select(call, rows, fields, filters),
-        lambda row: [_sortable(getter(call, row)), number(call, row)],
-        descending=wanted.startswith("-"),
-        edge=edge,
-        node=node,
-        **page,
-    )
-
-
-def _getter(fields: Fields[T], path: str) -> Callable[[Call, T], Any]:
-    head, _, rest = path.partition(".")
-    field = fields.get(snake(head))
-    if field is None:
-        raise bad_request(f"this list cannot be filtered or ordered by {path!r}")
-    return (lambda call, row: dotted(field(call, row), rest)) if rest else field
-
-
-def _sortable(value: Any) -> Any:
-    return None if value is MISSING else value
 
 
 # -- collections

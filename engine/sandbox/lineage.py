@@ -8,12 +8,13 @@ from engine.sandbox import accounts, projects, runs
 from engine.sandbox import artifact_records as records
 from engine.sandbox.accounts import User
 from engine.sandbox.artifact_access import readable_artifact
-from engine.sandbox.artifact_lists import ARTIFACT_FIELDS, listed
+from engine.sandbox.artifact_lists import ARTIFACT_FIELDS
 from engine.sandbox.artifact_records import Artifact
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import tables
 from engine.sandbox.graphql import resolver
+from engine.sandbox.listing import listed
 from engine.sandbox.refusals import bad_request, not_found
 from engine.sandbox.runs import Run
 

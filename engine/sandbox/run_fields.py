@@ -100,7 +100,7 @@ def run_is_not(_run: Run, _call: Call) -> bool:
     return False
 
 
-@resolver("Run.github", "Run.groupCounts", "Run.agent")
+@resolver("Run.github", "Run.groupCounts")
 def run_has_none(_run: Run, _call: Call) -> None:
     """Not kept."""
 
