@@ -6,9 +6,9 @@ import random
 import re
 
 import pytest
-from wandb.sdk.lib.paths import validate_relpath
 from hypothesis import given
 from hypothesis import strategies as st
+from wandb.sdk.lib.paths import validate_relpath
 
 from engine.records import Namespace
 from engine.wandb import names
