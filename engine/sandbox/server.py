@@ -30,7 +30,7 @@ from engine.sandbox.auth import authenticate
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.database import Database
 from engine.sandbox.graphql import Executor
-from engine.sandbox.objects import PREFIX, ObjectStore
+from engine.sandbox.objects import PREFIX, Intercept, ObjectStore
 from engine.sandbox.page import PAGES
 from engine.sandbox.refusals import Refusal, bad_request
 
@@ -57,6 +57,8 @@ class Sandbox:
         host: the default is reachable from this machine only.
         port: 0 picks a free one.
         public_url: under which clients reach it, if that is not ``http://host:port``.
+        intercept: stands in front of every route but those of objects, which have their own
+            (``objects.intercept``), and may answer in their stead; for faults. May be set at any time.
 
     Attributes:
         api_key: of the first account.
@@ -72,8 +74,10 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         public_url: str | None = None,
+        intercept: Intercept | None = None,
     ) -> None:
         self.data_dir = Path(data_dir)
+        self.intercept = intercept
         self.counters: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
         self._accounts = tuple(accounts)
@@ -119,7 +123,9 @@ class Sandbox:
         await self._running.aclose()
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[_refusals, self._admission], client_max_size=MAX_BODY)
+        app = web.Application(
+            middlewares=[_refusals, self._interception, self._admission], client_max_size=MAX_BODY
+        )
         app.add_routes(self.objects.routes())
         app.add_routes(
             [web.post("/graphql", _graphql(Executor())), web.get("/admin/counters", self._show_counters)]
@@ -127,6 +133,12 @@ class Sandbox:
         app.add_routes(ROUTES)
         app.add_routes(PAGES)
         return app
+
+    @web.middleware
+    async def _interception(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self.intercept is None or request.path.startswith(PREFIX):
+            return await handler(request)
+        return await self.intercept(request, handler)
 
     @web.middleware
     async def _admission(self, request: web.Request, handler: Handler) -> web.StreamResponse:

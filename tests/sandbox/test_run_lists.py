@@ -161,3 +161,28 @@ def test_what_makes_no_sense_is_refused(
 def test_a_missing_project_is_null_and_an_error_in_the_sdk(new_api: Callable[[], wandb.Api]) -> None:
     with pytest.raises(ValueError, match="no-such-project"):
         list(new_api().runs("ann/no-such-project"))
+
+
+def test_a_project_tells_its_tags_fields_and_last_activity(sandbox: RunningSandbox, filled: str) -> None:
+    query = """query($p: String) { project(name: $p) { lastActive tags { name } tagCounts { name count }
+        fields(pattern: "lr|loss|model") { edges { node { path type } } } } }"""
+    found = sandbox.graphql(query, p=filled)["project"]
+    assert found["lastActive"].endswith("Z")
+    assert found["tags"] == [{"name": "all"}, {"name": "late"}]
+    assert found["tagCounts"] == [{"name": "all", "count": 6}, {"name": "late", "count": 3}]
+    assert [tuple(edge["node"].values()) for edge in found["fields"]["edges"]] == [
+        ("config.lr.value", "number"),
+        ("config.model.value", "map"),
+        ("summary_metrics.loss", "number"),
+    ]
+
+
+def test_runs_are_listed_over_all_projects_the_newest_first(sandbox: RunningSandbox, project: str) -> None:
+    eve = sandbox.keys["eve"]
+    for name, place in (("one", project), ("two", f"{project}-b")):
+        upsert(sandbox, key=eve, modelName=place, name=name)
+    query = """{ viewer { runs(first: 2) { edges { node { name } } } }
+        entity(name: "eve") { runs(first: 1) { edges { node { name } } } } }"""
+    found = sandbox.graphql(query, key=eve)
+    assert [edge["node"]["name"] for edge in found["viewer"]["runs"]["edges"]] == ["two", "one"]
+    assert [edge["node"]["name"] for edge in found["entity"]["runs"]["edges"]] == ["two"]

@@ -10,8 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from engine.sandbox import Account, Sandbox, serve
+from engine.sandbox.objects import Handler
 from tests.sandbox.conftest import upsert
 from tests.servers import RunningSandbox, running_sandbox, send
 
@@ -148,3 +150,17 @@ def test_pages_under_a_foreign_name_want_a_login(sandbox: RunningSandbox) -> Non
         answer.read()
         assert answer.status == 401
         assert answer.getheader("WWW-Authenticate", "").startswith("Basic")
+
+
+@pytest.mark.anyio
+async def test_an_intercept_may_answer_in_the_servers_stead(tmp_path: Path) -> None:
+    async def throttle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/graphql":
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return await handler(request)
+
+    async with Sandbox(tmp_path, intercept=throttle) as sandbox:
+        assert (await asyncio.to_thread(send, "POST", sandbox.url + "/graphql", b"{}"))[0] == 429
+        assert (await asyncio.to_thread(send, "GET", sandbox.url + "/"))[0] == 200
+        sandbox.intercept = None
+        assert (await asyncio.to_thread(send, "POST", sandbox.url + "/graphql", b"{}"))[0] == 401
