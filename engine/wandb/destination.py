@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from engine.errors import ConfigError, Side
+from engine.errors import AuthError, ConfigError, Conflict, Side
 from engine.protocols import RunWriter, SystemOptions
 from engine.records import Namespace, Project, Run, SystemInfo
 from engine.transfer.context import Context
@@ -162,8 +162,17 @@ class WandbDestination:
         found = (await self._client.graphql(documents.PROJECT, where, subject)).get("project")
         if found is None:
             description = self._description(target, sources)
-            await self._client.graphql(
-                documents.UPSERT_PROJECT, {**where, "description": description}, subject
+            # Somebody may create it at the same moment; then it is there, as it should be.
+            with suppress(Conflict):
+                await self._client.graphql(
+                    documents.UPSERT_PROJECT, {**where, "description": description}, subject
+                )
+        elif found["readOnly"]:
+            raise AuthError(
+                "you may read this project, but not write to it",
+                side=Side.DESTINATION,
+                subject=subject,
+                remedy="ask its owners for write access, or choose another project",
             )
 
     def _description(self, target: Namespace, sources: Sequence[Project]) -> str | None:

@@ -28,7 +28,7 @@ query Entity($name: String!) {
 
 PROJECT: Final = """
 query Project($entity: String!, $project: String!) {
-  project(name: $project, entityName: $entity) { id name description }
+  project(name: $project, entityName: $entity) { id name readOnly }
 }
 """
 

@@ -180,9 +180,19 @@ class RunMapping:
             "repo": run.code.remote,
             "tags": self._tags,
             "state": self.ending.upsert_state,
-            "config": self.config_json(),
+            "config": self._checked_config(),
         }
         return {name: value for name, value in variables.items() if value is not None}
+
+    def _checked_config(self) -> str:
+        config = self.config_json()
+        if len(config) > CONFIG_GUIDANCE:
+            self.context.lose(
+                "config_oversized",
+                self.subject,
+                f"{len(config)} bytes were sent whole; W&B advises against more than {CONFIG_GUIDANCE}",
+            )
+        return config
 
     def config_json(self) -> str:
         internal: dict[str, Json] = {

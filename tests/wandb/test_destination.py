@@ -537,6 +537,40 @@ async def test_experiments_that_meet_in_one_project_become_groups(opened: Opened
     assert api.run(f"{namespace.path}/other").group == "own"
 
 
+async def test_experiments_can_be_groups_without_a_project_in_the_uri(
+    sandbox: RunningSandbox, context: Context
+):
+    options = SystemOptions(api_key=sandbox.api_key, experiments_as="group")
+    destination = WandbDestination(f"{sandbox.url}/{ENTITY}", options)
+    async with destination.open(context):
+        targets = await destination.prepare([project("a"), project("b")])
+    assert set(targets.values()) == {Namespace(ENTITY, "imported-from-mlflow")}
+
+
+async def test_experiments_that_differ_by_case_are_not_merged(
+    sandbox: RunningSandbox, context: Context, api: wandb.Api
+):
+    destination = WandbDestination(f"{sandbox.url}/{ENTITY}", SystemOptions(api_key=sandbox.api_key))
+    async with destination.open(context):
+        targets = await destination.prepare([project("Case"), project("case")])
+    assert len({target.project.casefold() for target in targets.values()}) == 2
+    assert context.losses.counts["project_renamed"] == 2
+
+
+@pytest.mark.parametrize("wish", ["a/b/c", "/project", "team/", "bad#name"])
+async def test_a_remapping_to_no_project_is_refused(sandbox: RunningSandbox, context: Context, wish: str):
+    destination = WandbDestination(f"{sandbox.url}/{ENTITY}", SystemOptions(api_key=sandbox.api_key))
+    context.remap = {"x": wish}
+    async with destination.open(context):
+        with pytest.raises(ConfigError, match="cannot remap"):
+            await destination.prepare([project("x")])
+
+
+def test_one_project_and_a_project_each_contradict(sandbox: RunningSandbox):
+    with pytest.raises(ConfigError, match="names one project"):
+        WandbDestination(f"{sandbox.url}/team/one", SystemOptions(experiments_as="project"))
+
+
 async def test_an_unknown_entity_is_told_with_those_that_work(sandbox: RunningSandbox, context: Context):
     destination = WandbDestination(f"{sandbox.url}/nobody/x", SystemOptions(api_key=sandbox.api_key))
     with pytest.raises(ConfigError, match=f"nobody.*{ENTITY}"):

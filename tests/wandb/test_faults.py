@@ -148,6 +148,15 @@ async def test_a_page_instead_of_an_answer_is_told_as_such(
         await destination.open_run(RUN, namespace)
 
 
+async def test_a_project_that_may_only_be_read_is_refused_before_anything_is_sent(
+    server: FaultyServer, destination: WandbDestination
+):
+    answer = {"data": {"project": {"id": "x", "readOnly": True}}}
+    server.once(containing=b"query Project", answer=web.json_response(answer))
+    with pytest.raises(AuthError, match="not write"):
+        await destination.prepare([Project(namespace=RUN.namespace, id="1")])
+
+
 @pytest.mark.parametrize("announced", [3, 300])
 async def test_a_source_that_sends_other_bytes_than_it_announced_is_found_out(
     destination: WandbDestination, namespace: Namespace, announced: int, context: Context

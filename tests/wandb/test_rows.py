@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -190,3 +193,18 @@ def test_wide_rows_whose_step_goes_back_are_numbered_on(tmp_path: Path):
 
 def test_the_line_limit_is_the_one_of_the_protocol():
     assert LINE_LIMIT == 10_383_360
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [[], ["--repeat-steps"]])
+def test_ten_million_points_pass_in_bounded_memory(mode: list[str]):
+    script = Path(__file__).parents[2] / "benchmarks" / "encode_history.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--points", "10000000", *mode],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"peak memory (\d+) MiB, of which (\d+) MiB before", done.stdout)
+    assert found, done.stdout
+    assert int(found[1]) - int(found[2]) < 200
