@@ -7,6 +7,7 @@
     ├── Conflict             an object exists with other content, or an id is burnt
     ├── Unsupported          a side lacks a feature or speaks an unknown version
     ├── IntegrityError       bytes, digests or counts do not agree
+    ├── Outage               a side is gone for longer than is worth waiting
     ├── Transient            may succeed if tried again
     │   └── RateLimited      the side asked for less traffic
     └── CommError            a side answered with a permanent error
@@ -102,14 +103,24 @@ class IntegrityError(EngineError):
     """Length, digest or count of what was moved does not agree with what was announced."""
 
 
+class Outage(EngineError):
+    """A side that had answered before is gone, and its patience is used up; nothing else can succeed."""
+
+
 class Transient(EngineError):
-    """The attempt failed in a way that may pass: a reset, a timeout, a 5xx answer."""
+    """The attempt failed in a way that may pass: a reset, a timeout, a 5xx answer.
+
+    Attributes:
+        retry_after_s: how long the server asked to wait.
+        counts: whether it uses up an attempt; throttling and outages don't.
+    """
 
     retryable: ClassVar[bool] = True
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **where: object) -> None:
         super().__init__(message, **where)  # type: ignore[arg-type]
         self.retry_after_s = retry_after_s
+        self.counts = not isinstance(self, RateLimited)
 
 
 class RateLimited(Transient):

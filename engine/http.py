@@ -26,13 +26,14 @@ from engine.errors import (
     Conflict,
     EngineError,
     NotFound,
+    Outage,
     RateLimited,
     Side,
     Transient,
 )
 from engine.records import Json
 from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttle import Endpoint, Ticket
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context
@@ -44,6 +45,9 @@ Query: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+GONE = (502, 503, 504)
+"""Statuses by which a server, or the proxy before it, says that it cannot work at all."""
+
 PIECE = 256 * 1024
 """Bytes read from a socket at once when streaming."""
 
@@ -250,6 +254,15 @@ class HttpClient:
             yield answer
 
     @asynccontextmanager
+    async def _slot(self, host: str, endpoint: Endpoint) -> AsyncGenerator[Ticket]:
+        try:
+            async with self._context.throttles.of(host, endpoint).slot() as ticket:
+                yield ticket
+        except Outage as outage:
+            outage.side, outage.subject = self.side, f"{endpoint} of {host}"
+            raise
+
+    @asynccontextmanager
     async def _send(
         self,
         method: str,
@@ -265,8 +278,7 @@ class HttpClient:
         # A signed URL must go out byte for byte as it was signed.
         target = URL(url, encoded=params is None)
         what = subject or _without_query(target)
-        throttle = self._context.throttles.of(f"{target.host}:{target.port}", endpoint)
-        async with throttle.slot() as ticket:
+        async with self._slot(f"{target.host}:{target.port}", endpoint) as ticket:
             self._context.counters.requests += 1
             try:
                 async with self._session.request(
@@ -287,6 +299,10 @@ class HttpClient:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
                                 ticket.rejected(error.retry_after_s)
+                            elif answer.status not in GONE:
+                                ticket.accepted()
+                            elif ticket.failed(what) and isinstance(error, Transient):
+                                error.counts = False
                             raise error
                     ticket.accepted()
                     yield answer
@@ -301,9 +317,11 @@ class HttpClient:
             except aiohttp.InvalidURL as error:
                 raise CommError(f"not a URL: {_without_query(target)}", side=self.side, exc=error) from error
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                raise Transient(
+                failure = Transient(
                     f"{method} failed: {_reason(error)}", side=self.side, subject=what, exc=error
-                ) from error
+                )
+                failure.counts = not ticket.failed(what)
+                raise failure from error
 
 
 def _is_json(answer: aiohttp.ClientResponse) -> bool:

@@ -6,8 +6,10 @@ import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from aiohttp import web
 
@@ -17,14 +19,16 @@ from engine.errors import (
     Conflict,
     EngineError,
     NotFound,
+    Outage,
     RateLimited,
     Side,
     Transient,
 )
 from engine.http import HttpClient, Response, error_of, parse_json, retry_after_s
+from engine.transfer import breaker
 from engine.transfer.context import Context
 from engine.transfer.retry import RetryPolicy
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttle import Endpoint, Throttles
 
 pytestmark = pytest.mark.anyio
 
@@ -205,3 +209,41 @@ async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPa
         async with HttpClient(Side.SOURCE, context) as client:
             await client.request("GET", "http://tracking.test/x", endpoint=Endpoint.MLFLOW_REST)
     assert server.requests[0][1] == "http://tracking.test/x"
+
+
+async def test_an_outage_is_waited_out_and_uses_up_no_attempt(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(breaker, "OPENS_AFTER_S", 0.0)
+    monkeypatch.setattr(breaker, "PROBE_FIRST_S", 0.01)
+    monkeypatch.setattr(breaker, "PROBE_MOST_S", 0.02)
+    # Four requests at once, three attempts each: without the breaker, twelve failures would end them all.
+    down = [web.Response(status=503, text="down for maintenance") for _ in range(30)]
+    async with serving(web.json_response({}), *down) as (server, client, context):
+        await client.request("GET", f"{server.url}/first", endpoint=Endpoint.GRAPHQL)
+        async with anyio.create_task_group() as tasks:
+            for n in range(4):
+                tasks.start_soon(
+                    partial(client.request, "GET", f"{server.url}/{n}", endpoint=Endpoint.GRAPHQL)
+                )
+    assert not server.replies
+    assert [state.down_s for state in context.throttles.states()] == [None]
+
+
+async def test_an_outage_beyond_patience_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(breaker, "OPENS_AFTER_S", 0.0)
+    monkeypatch.setattr(breaker, "PROBE_FIRST_S", 0.01)
+    down = [web.Response(status=503, text="down for maintenance") for _ in range(1000)]
+    async with serving(web.json_response({}), *down) as (server, client, context):
+        context.throttles = Throttles(patience_s=0.05)
+        await client.request("GET", f"{server.url}/first", endpoint=Endpoint.GRAPHQL)
+        caught: list[EngineError] = []
+
+        async def ask(n: int) -> None:
+            try:
+                await client.request("GET", f"{server.url}/{n}", endpoint=Endpoint.GRAPHQL)
+            except EngineError as error:
+                caught.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(4):
+                tasks.start_soon(ask, n)
+    assert any(isinstance(error, Outage) and "destination" in str(error) for error in caught)

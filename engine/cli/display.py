@@ -102,7 +102,7 @@ class LiveBar:
             completed=done,
             total=event.runs_found or None,
             moved=_moved(event),
-            eta="" if event.enumerating else f"[dim]{_eta(event, done)}",
+            eta=f"[yellow]{_waiting(event)}[/]" if event.waiting else f"[dim]{_eta(event, done)}",
         )
 
 
@@ -135,7 +135,7 @@ def _progress_line(event: Progress) -> str:
     done = event.runs_done + event.runs_failed
     more = "+" if event.enumerating else ""
     failed = f", {event.runs_failed} failed" if event.runs_failed else ""
-    left = "" if event.enumerating else f", {_eta(event, done)}"
+    left = f", {_waiting(event) or _eta(event, done)}".removesuffix(", ")
     return f"{event.elapsed_s:5.0f} s  runs {done}/{event.runs_found}{more}{failed}, {_moved(event)}{left}"
 
 
@@ -147,9 +147,13 @@ def _moved(event: Progress) -> str:
     )
 
 
+def _waiting(event: Progress) -> str:
+    return f"waiting: {'; '.join(event.waiting)}" if event.waiting else ""
+
+
 def _eta(event: Progress, done: int) -> str:
     left = event.runs_found - done
-    if not done or left <= 0:
+    if event.enumerating or not done or left <= 0:
         return ""
     return f"about {left * event.elapsed_s / done:.0f} s left"
 

@@ -14,6 +14,7 @@ from engine.cli.loop import INTERRUPTED, on_interrupt, run_async
 from engine.errors import EngineError
 from engine.protocols import SystemOptions, open_destination, open_source
 from engine.records import Selection
+from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options
@@ -107,6 +108,24 @@ def migrate(
         int | None,
         typer.Option(min=1, help="Requests in flight per host and kind of endpoint.", rich_help_panel=SPEED),
     ] = None,
+    max_rps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Requests per second per host and kind of endpoint at most. Without it the engine finds "
+            "what the servers allow.",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="A server that goes down is waited for so long; then the exit status is 3.",
+            rich_help_panel=SPEED,
+        ),
+    ] = PATIENCE_S,
     max_bytes_in_flight: Annotated[
         str, typer.Option(metavar="SIZE", help="Payload in memory at most.", rich_help_panel=SPEED)
     ] = f"{DEFAULT_BYTES_IN_FLIGHT // 2**20}MiB",
@@ -157,6 +176,8 @@ def migrate(
         artifacts=artifacts,
         remap=arguments.pairs(remap or (), "--remap"),
         concurrency=concurrency,
+        max_rps=max_rps,
+        patience_s=patience,
         max_bytes_in_flight=arguments.size(max_bytes_in_flight),
     )
     from_system = open_source(

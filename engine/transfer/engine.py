@@ -69,7 +69,9 @@ class Engine:
                 spool=spool,
                 remap=self._options.remap,
                 budget=ByteBudget(self._options.max_bytes_in_flight),
-                throttles=Throttles(self._options.concurrency),
+                throttles=Throttles(
+                    self._options.concurrency, self._options.max_rps, self._options.patience_s
+                ),
                 counters=self._result.counters,
                 losses=LossLedger(
                     on_first=self._on_first_loss,
@@ -172,6 +174,11 @@ class Engine:
             bytes=counters.bytes,
             requests=counters.requests,
             elapsed_s=time.monotonic() - began,
+            waiting=tuple(
+                f"{state.host} does not answer ({state.endpoint}, {state.down_s:.0f} s)"
+                for state in self._context.throttles.states()
+                if state.down_s is not None
+            ),
         )
 
     def _finished(self) -> Finished:

@@ -84,7 +84,8 @@ class LossRecorded(Event):
 class Progress(Event):
     """Where the transfer stands; sent a few times a second.
 
-    ``runs_found`` still grows while ``enumerating`` is true.
+    ``runs_found`` still grows while ``enumerating`` is true. ``waiting`` names the servers that are down
+    and waited for.
     """
 
     type: ClassVar[str] = "progress"
@@ -97,6 +98,7 @@ class Progress(Event):
     bytes: int
     requests: int
     elapsed_s: float
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.records import Loss, Selection
+from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.context import Counters
 from engine.transfer.events import ItemFailed
@@ -27,6 +28,8 @@ class Options:
         artifacts: whether to move artifacts.
         remap: source namespace or project name → ``entity/project`` or ``project``.
         concurrency: requests in flight at most, for each host and class of endpoint. None: by class.
+        max_rps: requests per second at most, for each host and class of endpoint.
+        patience_s: how long a side may be gone before the transfer gives up; it pauses until then.
         max_bytes_in_flight: payload bytes in memory at most.
         open_runs: runs being written at the same time.
         history_workers: histories being moved at the same time.
@@ -40,6 +43,8 @@ class Options:
     artifacts: bool = True
     remap: Mapping[str, str] = field(default_factory=dict)
     concurrency: int | None = None
+    max_rps: float | None = None
+    patience_s: float = PATIENCE_S
     max_bytes_in_flight: int = DEFAULT_BYTES_IN_FLIGHT
     open_runs: int = 16
     history_workers: int = 4

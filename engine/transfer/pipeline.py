@@ -23,7 +23,7 @@ from typing import Any
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.errors import AuthError, EngineError, Side, Transient
+from engine.errors import AuthError, EngineError, Outage
 from engine.protocols import Destination, RunWriter, Source, Unreadable
 from engine.records import Artifact, Namespace, Project, Receipt, Run
 from engine.transfer.events import Event, ItemFailed, RunDone
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 RUN_QUEUE = 64
 PART_QUEUE = 64
-
-GONE_AFTER = 12
-"""So many items in a row that fail with ``Transient`` after all their retries mean that a side is gone."""
 
 Emit = Callable[[Event], Awaitable[None]]
 
@@ -84,7 +81,6 @@ class Pipeline:
         self._enumeration = anyio.CancelScope()
         self._draining = False
         self._open_runs = anyio.Semaphore(options.open_runs)
-        self._transients_in_a_row = 0
         self.enumerating = True
 
     def drain(self) -> None:
@@ -234,7 +230,6 @@ class Pipeline:
             async for part in parts:
                 try:
                     part.job.add(await part.move())
-                    self._transients_in_a_row = 0
                 except Exception as error:  # noqa: BLE001 - becomes a failure record
                     part.job.failed = True
                     await self._failed(part.item, part.subject, error, run=part.job.run.id)
@@ -246,7 +241,6 @@ class Pipeline:
             return
         try:
             job.add(await job.writer.finish(complete=not job.failed))
-            self._transients_in_a_row = 0
         except Exception as error:  # noqa: BLE001 - becomes a failure record
             job.failed = True
             await self._failed("run", _named(job.run), error, run=job.run.id)
@@ -286,16 +280,8 @@ class Pipeline:
         failure = ItemFailed.of(item, subject, error, run=run)
         self._result.add_failure(failure)
         await self._emit(failure)
-        if isinstance(error, AuthError) and error.status == 401:
+        if isinstance(error, Outage) or (isinstance(error, AuthError) and error.status == 401):
             raise error
-        self._transients_in_a_row = self._transients_in_a_row + 1 if isinstance(error, Transient) else 0
-        if self._transients_in_a_row >= GONE_AFTER:
-            raise Transient(
-                f"{GONE_AFTER} items in a row failed to get through, the last with: {error.message}",
-                side=error.side if error.side is not Side.LOCAL else Side.DESTINATION,
-                remedy="run the same command again when it is back; what arrived stays",
-                exc=error,
-            )
 
 
 def _named(run: Run) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 import tenacity
 
-from engine.errors import RateLimited, Transient
+from engine.errors import Transient
 
 T = TypeVar("T")
 
@@ -21,7 +21,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: how many times an operation may fail before its error is final. A ``RateLimited``
-            answer is not a failure and uses up none: a server that throttles for an hour only costs an hour.
+            answer, or one during an outage, is not a failure and uses up none: a server that throttles
+            for an hour only costs an hour.
         base_s: upper bound of the first wait, doubled each time, in seconds.
         cap_s: upper bound of any wait, in seconds.
     """
@@ -35,14 +36,14 @@ DEFAULT_POLICY = RetryPolicy()
 
 
 class _CountFailures(tenacity.stop.stop_base):
-    """Stops after so many real failures; throttle answers don't count."""
+    """Stops after so many failures that count."""
 
     def __init__(self, attempts: int, already: int) -> None:
         self._left = attempts - already
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
-        outcome = retry_state.outcome
-        if outcome is not None and not isinstance(outcome.exception(), RateLimited):
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        if isinstance(error, Transient) and error.counts:
             self._left -= 1
         return self._left <= 0
 
@@ -71,7 +72,7 @@ async def retrying(call: Callable[[], Awaitable[T]], policy: RetryPolicy = DEFAU
     try:
         return await call()
     except Transient as first:
-        failed = 0 if isinstance(first, RateLimited) else 1
+        failed = int(first.counts)
         if failed >= policy.attempts:
             raise
         waited = first.retry_after_s or 0.0
@@ -83,4 +84,9 @@ async def retrying(call: Callable[[], Awaitable[T]], policy: RetryPolicy = DEFAU
     )
     # The bare attempt has used up the first wait.
     await anyio.sleep(max(waited, random.uniform(0, policy.base_s)))
-    return await retry(call)
+
+    # tenacity awaits only what it recognises as a coroutine function, which a lambda around one is not.
+    async def attempt() -> T:
+        return await call()
+
+    return await retry(attempt)

@@ -1,7 +1,8 @@
 """Who may send, and when: one throttle per host and class of endpoint, shared by the whole process.
 
-A throttle bounds how many requests are in flight and paces when they leave (``pacing.py``). It learns from
-every answer: rejects, ``Retry-After``, ``RateLimit-*`` headers, and how long an answer takes.
+A throttle bounds how many requests are in flight, paces when they leave (``pacing.py``), and waits while the
+server is down (``breaker.py``). It learns from every answer: rejects, ``Retry-After``, ``RateLimit-*``
+headers, and how long an answer takes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from enum import StrEnum
 
 import anyio
 
+from engine.errors import Outage
+from engine.transfer.breaker import PATIENCE_S, Breaker
 from engine.transfer.pacing import Pacer
 
 
@@ -44,7 +47,10 @@ SPARE_SLOTS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class ThrottleState:
-    """What a throttle knows, for people and metrics. ``rate`` is infinite until something was rejected."""
+    """What a throttle knows, for people and metrics.
+
+    ``rate`` is infinite until something was rejected; ``down_s`` is for how long the server is gone.
+    """
 
     host: str
     endpoint: Endpoint
@@ -54,6 +60,7 @@ class ThrottleState:
     sent: int
     rejected: int
     round_trip_s: float | None
+    down_s: float | None
 
 
 class Throttle:
@@ -62,6 +69,7 @@ class Throttle:
     Args:
         concurrency: requests in flight at most.
         max_rate: requests per second at most, None for any number.
+        patience_s: how long an outage is waited out.
         clock: seconds, monotonic.
     """
 
@@ -70,9 +78,11 @@ class Throttle:
         concurrency: int,
         *,
         max_rate: float | None = None,
+        patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pacer = Pacer(max_rate=max_rate)
+        self.breaker = Breaker(patience_s)
         self.sent = 0
         self.rejected = 0
         self._most = concurrency
@@ -85,6 +95,9 @@ class Throttle:
         """Wait for a place and for the moment to send; report the outcome through the ticket.
 
         First come, first served. Cancelled while waiting, it takes nothing.
+
+        Raises:
+            Outage: the server is down for too long.
         """
         # A fresh borrower object: one task may hold several slots, of several requests.
         borrower = object()
@@ -92,18 +105,35 @@ class Throttle:
         try:
             async with self._turn:
                 # The moment may be put off while it is slept through, so this is asked again.
-                while (delay := self.pacer.delay(self._clock())) > 0:  # noqa: ASYNC110
+                while (delay := self._delay(now := self._clock())) > 0:  # noqa: ASYNC110
                     await anyio.sleep(delay)
-                now = self._clock()
                 self.pacer.sent(now)
+                self.breaker.admit()
             self.sent += 1
-            yield Ticket(self, now)
+            try:
+                yield Ticket(self, now)
+            finally:
+                self.breaker.abandoned()
         finally:
             self._slots.release_on_behalf_of(borrower)
+
+    def _delay(self, now: float) -> float:
+        if self.breaker.exhausted(now):
+            raise Outage(
+                f"not answering for {self.breaker.patience_s:.0f} s",
+                remedy="run the same command again when it is back; what arrived stays",
+            )
+        return max(self.breaker.delay(now), self.pacer.delay(now))
 
     @property
     def slots(self) -> int:
         return int(self._slots.total_tokens)
+
+    @property
+    def down_s(self) -> float | None:
+        """For how long the server is gone, None if it is there."""
+        since = self.breaker.down_since
+        return None if since is None else self._clock() - since
 
     @property
     def in_flight(self) -> int:
@@ -117,14 +147,22 @@ class Throttle:
         useful = LEAST_SLOTS + math.ceil(SPARE_SLOTS * rate * round_trip_s)
         self._slots.total_tokens = max(1, min(self._most, useful))
 
-    def _accepted(self, round_trip_s: float) -> None:
-        self.pacer.accepted(self._clock(), round_trip_s)
+    def _accepted(self, sent: float) -> None:
+        now = self._clock()
+        self.breaker.succeeded(now)
+        self.pacer.accepted(now, now - sent)
         self._adapt()
 
     def _rejected(self, retry_after_s: float | None) -> None:
+        now = self._clock()
         self.rejected += 1
-        self.pacer.rejected(self._clock(), retry_after_s)
+        self.breaker.succeeded(now)
+        self.pacer.rejected(now, retry_after_s)
         self._adapt()
+
+    def _failed(self, request: str) -> bool:
+        self.breaker.failed(self._clock(), request)
+        return self.breaker.down_since is not None
 
 
 class Ticket:
@@ -136,11 +174,15 @@ class Ticket:
 
     def accepted(self) -> None:
         """The server took the request, whatever it answered."""
-        self._throttle._accepted(self._throttle._clock() - self._sent)
+        self._throttle._accepted(self._sent)
 
     def rejected(self, retry_after_s: float | None = None) -> None:
         """The server asked for less traffic."""
         self._throttle._rejected(retry_after_s)
+
+    def failed(self, request: str) -> bool:
+        """The server did not answer, or cannot work at all. True if that is part of an outage."""
+        return self._throttle._failed(request)
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Take note of what the server tells of its quota."""
@@ -178,11 +220,18 @@ class Throttles:
     Args:
         concurrency: requests in flight for each throttle; None for what suits its class.
         max_rate: requests per second for each throttle.
+        patience_s: how long an outage is waited out.
     """
 
-    def __init__(self, concurrency: int | None = None, max_rate: float | None = None) -> None:
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        max_rate: float | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._concurrency = concurrency
         self._max_rate = max_rate
+        self._patience_s = patience_s
         self._throttles: dict[tuple[str, Endpoint], Throttle] = {}
 
     def of(self, host: str, endpoint: Endpoint) -> Throttle:
@@ -190,7 +239,7 @@ class Throttles:
         key = (host, endpoint)
         if key not in self._throttles:
             concurrency = self._concurrency or DEFAULT_CONCURRENCY[endpoint]
-            self._throttles[key] = Throttle(concurrency, max_rate=self._max_rate)
+            self._throttles[key] = Throttle(concurrency, max_rate=self._max_rate, patience_s=self._patience_s)
         return self._throttles[key]
 
     def states(self) -> Iterator[ThrottleState]:
@@ -204,4 +253,5 @@ class Throttles:
                 sent=throttle.sent,
                 rejected=throttle.rejected,
                 round_trip_s=throttle.pacer.round_trip_s,
+                down_s=throttle.down_s,
             )

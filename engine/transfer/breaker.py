@@ -1,0 +1,85 @@
+"""Waits out an outage: while a server is down, one request at a time asks whether it is back.
+
+A ``Breaker`` watches one class of endpoint of one host. It opens when several different requests in a row
+found the server gone (no connection, timeouts, 502–504) and none got through for a while; a single object
+that a server cannot serve never opens it. While it is open, requests wait instead of using up their
+attempts, so a night's maintenance costs the night and nothing else. A server that never answered is not
+waited for: that is a wrong address rather than an outage.
+
+Like the pacer it is a pure state machine; the time is passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+OPENS_AFTER = 3
+"""Different requests that failed in a row."""
+
+OPENS_AFTER_S = 5.0
+"""And so long without a success."""
+
+PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
+"""Between probes, doubled each time."""
+
+PATIENCE_S = 6 * 3600.0
+"""So long an outage is waited out; then the transfer stops, to be resumed by hand."""
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Whether a server is there.
+
+    Attributes:
+        patience_s: how long an outage may last.
+        down_since: when it was last seen before the outage that is going on; None if there is none.
+    """
+
+    patience_s: float = PATIENCE_S
+    down_since: float | None = None
+    _last_success: float | None = None
+    _failed: set[str] = field(default_factory=set)
+    _probe_at: float = 0.0
+    _probe_wait_s: float = PROBE_FIRST_S
+    _probing: bool = False
+
+    def delay(self, now: float) -> float:
+        """Seconds until a request may try; 0 for now. Asked again after waiting."""
+        if self.down_since is None:
+            return 0.0
+        if self._probing:
+            return PROBE_FIRST_S
+        return max(0.0, self._probe_at - now)
+
+    def admit(self) -> None:
+        """A request goes out; while the server is down it is the only one."""
+        self._probing = self.down_since is not None
+
+    def succeeded(self, now: float) -> None:
+        """The server answered, with whatever."""
+        self._last_success = now
+        self.down_since = None
+        self._probing = False
+        self._probe_wait_s = PROBE_FIRST_S
+        self._failed.clear()
+
+    def failed(self, now: float, request: str) -> None:
+        """The server did not answer ``request``, or said that it cannot work."""
+        self._probing = False
+        if self._last_success is None:
+            return
+        self._failed.add(request)
+        if self.down_since is not None:
+            self._probe_wait_s = min(PROBE_MOST_S, 2 * self._probe_wait_s)
+            self._probe_at = now + self._probe_wait_s
+        elif len(self._failed) >= OPENS_AFTER and now - self._last_success >= OPENS_AFTER_S:
+            self.down_since = self._last_success
+            self._probe_at = now + self._probe_wait_s
+
+    def abandoned(self) -> None:
+        """A request that was admitted ended without an outcome, for example because it was cancelled."""
+        self._probing = False
+
+    def exhausted(self, now: float) -> bool:
+        """Whether the outage lasts longer than anybody wants to wait."""
+        return self.down_since is not None and now - self.down_since > self.patience_s
