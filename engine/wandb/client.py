@@ -107,8 +107,13 @@ class WandbClient:
             "Content-Type": "application/json",
         }
 
-    async def graphql(self, document: str, variables: Mapping[str, Json], subject: str) -> Json:
+    async def graphql(
+        self, document: str, variables: Mapping[str, Json], subject: str, *, retry: bool = True
+    ) -> Json:
         """Send an operation and return its ``data``.
+
+        Args:
+            retry: False if the caller decides itself what to try again.
 
         Raises:
             EngineError: of the class that fits the answer.
@@ -120,6 +125,7 @@ class WandbClient:
             subject=subject,
             headers=await self.headers(),
             body=orjson.dumps({"query": document, "variables": variables}),
+            retry=retry,
         )
         answer = response.json()
         data = answer.get("data") if isinstance(answer, dict) else None

@@ -83,7 +83,10 @@ async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping
     async def attempt() -> Json:
         try:
             return await client.graphql(
-                documents.UPSERT_RUN, mapping.upsert(namespace.entity, namespace.project), mapping.subject
+                documents.UPSERT_RUN,
+                mapping.upsert(namespace.entity, namespace.project),
+                mapping.subject,
+                retry=False,
             )
         except Conflict as error:
             if error.remedy is not None:  # a deleted id, as `classify` found

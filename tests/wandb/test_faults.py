@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 from aiohttp import web
 
-from engine.errors import AuthError, CommError, IntegrityError, NotFound
+from engine.errors import AuthError, CommError, IntegrityError, NotFound, Transient
 from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Blob, Namespace, Project, Run
 from engine.transfer.context import Context
+from engine.transfer.retry import DEFAULT_POLICY
 from engine.wandb import WandbDestination
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import ENTITY
@@ -57,6 +58,18 @@ async def test_a_passing_conflict_on_a_run_is_tried_again(
     )
     await destination.open_run(RUN, namespace)
     assert not server.faults
+
+
+async def test_a_server_that_stays_busy_is_not_asked_for_ever(
+    server: FaultyServer, destination: WandbDestination, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.transfer.retry.random.uniform", lambda low, _: low)
+    monkeypatch.setattr("tenacity.wait_random_exponential.__call__", lambda *_: 0.0)
+    for _ in range(100):
+        server.once(containing=b"upsertBucket", answer=web.json_response({"error": "busy"}, status=500))
+    with pytest.raises(Transient, match="busy"):
+        await destination.open_run(RUN, namespace)
+    assert 100 - len(server.faults) == DEFAULT_POLICY.attempts
 
 
 async def test_an_upload_url_that_expired_is_asked_for_anew(
