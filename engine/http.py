@@ -8,6 +8,7 @@ again where that may help. URLs in errors are shown without their query, which m
 from __future__ import annotations
 
 import email.utils
+import io
 import ssl
 import time
 import urllib.request
@@ -288,7 +289,7 @@ class HttpClient:
                     headers={**({} if anonymous else self._headers), **(headers or {})},
                     # Some object stores sign the content type, also when it is none.
                     skip_auto_headers=("Content-Type",) if anonymous else (),
-                    data=body() if callable(body) else body,
+                    data=_data(body),
                     proxy=_proxy_of(target, self._proxies),
                 ) as answer:
                     ticket.headers(answer.headers)
@@ -322,6 +323,13 @@ class HttpClient:
                 )
                 failure.counts = not ticket.failed(what)
                 raise failure from error
+
+
+def _data(body: Body) -> AsyncIterator[bytes] | io.BytesIO | bytes | None:
+    if callable(body):
+        return body()
+    # Bytes go out in one write, which would hold up everything else; a file goes in pieces.
+    return io.BytesIO(body) if body is not None and len(body) > PIECE else body
 
 
 def _is_json(answer: aiohttp.ClientResponse) -> bool:

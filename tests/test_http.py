@@ -52,7 +52,7 @@ class Server:
 @asynccontextmanager
 async def serving(*replies: web.Response) -> AsyncGenerator[tuple[Server, HttpClient, Context]]:
     server = Server(*replies)
-    app = web.Application()
+    app = web.Application(client_max_size=2**23)
     app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -157,6 +157,15 @@ async def test_a_body_is_sent_again_from_its_start():
     assert answer.json() == {"ok": True}
     assert [request[3] for request in server.requests] == [b"first second"] * 2
     assert context.counters.requests == 2
+
+
+async def test_a_large_body_in_memory_goes_out_whole_and_with_its_length():
+    body = os.urandom(3 * 2**20)
+    async with serving() as (server, client, _):
+        await client.request("POST", server.url, endpoint=Endpoint.GRAPHQL, body=body)
+    _, _, headers, received = server.requests[0]
+    assert received == body
+    assert headers["Content-Length"] == str(len(body))
 
 
 async def test_what_is_not_idempotent_is_sent_once():
