@@ -70,7 +70,8 @@ LISTED_RUNS = 2_000
 class _Batch:
     """Short metrics of some runs, fetched together by the first one who needs them."""
 
-    waiting: dict[str, Metrics]
+    runs: Mapping[str, Metrics]
+    waiting: set[str]
     """The runs that were not asked for yet."""
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     fetched: bool = False
@@ -151,7 +152,7 @@ class HistoryReader:
         batch = next((one for one in self._batches if run_id in one.waiting), None)
         if batch is None:
             batch = self._new_batch(run_id, short)
-        del batch.waiting[run_id]
+        batch.waiting.remove(run_id)
         if not batch.waiting:
             # All that was fetched ahead was of use.
             self._batches.remove(batch)
@@ -159,7 +160,7 @@ class HistoryReader:
         # If the one who fetches fails or is cancelled, the next one in the queue fetches.
         async with batch.lock:
             if not batch.fetched:
-                batch.found = await self._fetch({run_id: short, **batch.waiting})
+                batch.found = await self._fetch(batch.runs)
                 batch.fetched = True
         complete: dict[str, Points | None] = {}
         for key, latest in short.items():
@@ -182,7 +183,7 @@ class HistoryReader:
                 break
             runs[other] = metrics
             del self._listed[other]
-        batch = _Batch(runs)
+        batch = _Batch(runs, set(runs))
         self._batches.append(batch)
         if len(self._batches) > BATCHES:
             del self._batches[0]

@@ -6,13 +6,14 @@ import re
 from collections.abc import AsyncGenerator, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from engine.errors import CommError, EngineError, NotFound, Side, Unsupported
 from engine.http import HttpClient
-from engine.mlflow.artifacts import ArtifactRoots, open_artifact_roots
+from engine.mlflow.artifacts import open_artifact_roots
 from engine.mlflow.history_rest import HistoryReader
 from engine.mlflow.rest_api import TrackingApi, classify
 from engine.mlflow.rest_auth import WORKSPACE, Access, access_of
@@ -40,30 +41,58 @@ _KIN_AT_ONCE = 100
 
 
 def open_rest_store(uri: str, options: SystemOptions) -> Store:
-    """The store behind an ``http(s)://`` tracking URI, not yet connected.
+    """The store behind an ``http(s)://`` or ``databricks`` tracking URI, not yet connected.
 
     Raises:
         ConfigError: the URI or the environment cannot work; see ``rest_auth.access_of``.
         Unsupported: the environment asks for an authentication that is not built in.
     """
+    if uri.partition(":")[0] == "databricks":
+        from engine.mlflow.databricks import open_databricks_store
+
+        return open_databricks_store(uri, options)
     return RestStore(access_of(uri, options.api_key), options)
 
 
-class RestStore:
-    """One tracking server.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """In what the services that speak MLflow's REST API differ.
 
-    A ``Store``; ``DatabricksStore`` differs in how it connects and in what ``_bulk`` and ``_offsets`` say.
+    Attributes:
+        bulk_history: whether there is ``get-history-bulk``.
+        offset_tokens: whether page tokens hold an offset.
+        find_by_id: whether the filter language knows ``attributes.run_id IN``.
+        experiment_order: order of experiments; empty where it cannot be chosen.
+        run_order: a stable order of runs.
+        ui: path of the pages for people.
     """
 
-    _bulk = True
-    """Whether the server has ``get-history-bulk``."""
-    _offsets = True
-    """Whether page tokens hold an offset."""
+    bulk_history: bool
+    offset_tokens: bool
+    find_by_id: bool
+    experiment_order: tuple[str, ...]
+    run_order: tuple[str, ...]
+    ui: str
 
-    def __init__(self, access: Access, options: SystemOptions) -> None:
+
+MLFLOW = Dialect(
+    bulk_history=True,
+    offset_tokens=True,
+    find_by_id=True,
+    experiment_order=("experiment_id ASC",),
+    run_order=("attributes.start_time ASC", "attributes.run_id ASC"),
+    ui="#",
+)
+
+
+class RestStore:
+    """One tracking server."""
+
+    def __init__(self, access: Access, options: SystemOptions, dialect: Dialect = MLFLOW) -> None:
         self.uri = access.url
         self._access = access
         self._options = options
+        self._dialect = dialect
         self._workspace = ""
         self._experiments: list[str] = []
 
@@ -86,14 +115,21 @@ class RestStore:
                 yield await self._probe(api)
 
     @asynccontextmanager
-    async def _serve(self, api: TrackingApi, context: Context) -> AsyncGenerator[ArtifactRoots]:
+    async def _serve(
+        self, api: TrackingApi, context: Context, *, artifacts_by_server: bool = True
+    ) -> AsyncGenerator[None]:
         """Set up what the other methods work with."""
+        dialect = self._dialect
         self._api = api
-        self._listing = RunListing(api, context, ui=api.url, offsets=self._offsets)
-        self._histories = HistoryReader(api, context, bulk=self._bulk)
-        async with open_artifact_roots(context, self._options.artifact_roots, server=api) as roots:
+        self._ui = f"{api.url}/{dialect.ui}"
+        self._listing = RunListing(
+            api, context, ui=self._ui, order=dialect.run_order, offsets=dialect.offset_tokens
+        )
+        self._histories = HistoryReader(api, context, bulk=dialect.bulk_history)
+        server = api if artifacts_by_server else None
+        async with open_artifact_roots(context, self._options.artifact_roots, server=server) as roots:
             self._roots = roots
-            yield roots
+            yield
 
     async def _workspace_headers(self, _path: str) -> Mapping[str, str]:
         # Servers without workspaces refuse the header; the probes go out before it is known.
@@ -160,7 +196,7 @@ class RestStore:
         body = {
             "max_results": PAGE,
             "view_type": "ALL" if include_deleted else "ACTIVE_ONLY",
-            "order_by": ["experiment_id ASC"],
+            "order_by": list(self._dialect.experiment_order),
         }
         self._experiments = []
         last_page: set[str] = set()
@@ -199,7 +235,7 @@ class RestStore:
         ids = iter(run_ids)
         while some := list(islice(ids, _KIN_AT_ONCE)):
             # A search can take many runs at once, but only from experiments that it is told.
-            if self._experiments:
+            if self._experiments and self._dialect.find_by_id:
                 async for run in runs_by_id(self._api, self._experiments[:PAGE], some):
                     found[run.id] = Kin(run.display_name, run.parent_id)
             for run_id in some:
@@ -215,7 +251,7 @@ class RestStore:
         except (NotFound, CommError):
             # A parent is whatever a tag says: MLflow answers 400 to what cannot be an id.
             return None
-        return run_of(answer["run"], self.uri)
+        return run_of(answer["run"], self._ui)
 
     def history(
         self,

@@ -43,8 +43,8 @@ _CLASSES: Mapping[str, type[EngineError]] = {
 }
 
 _CREDENTIALS_REMEDY = (
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
-    "to those of a user who may read there"
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN "
+    "(DATABRICKS_TOKEN for Databricks), to those of a user who may read there"
 )
 
 
@@ -64,6 +64,12 @@ def classify(response: Response) -> EngineError | None:
         return Unsupported(words.strip()[:300], status=503)
     if response.status == 400 and any(word in words for word in _DATABASE_TROUBLE):
         return Transient(error.message, status=400)
+    if response.status == 400 and "Invalid path" in words:
+        return CommError(
+            "the server does not hand out files of such a name",
+            status=400,
+            remedy="read its store directly: copy or mount it and name it with --artifact-root OLD=NEW",
+        )
     kind = _CLASSES.get(code, type(error))
     if issubclass(kind, Transient):
         return kind(error.message, status=response.status, retry_after_s=retry_after_s(response.headers))
@@ -115,8 +121,8 @@ class TrackingApi:
         return dict(await self._prepare(path)) if self._prepare else {}
 
     async def text(self, path: str) -> str:
-        """GET a short text."""
-        return (await self._send("GET", path, None)).body[:10_000].decode("utf-8", "replace")
+        """GET a short text, in one attempt."""
+        return (await self._send("GET", path, None, retry=False)).body[:10_000].decode("utf-8", "replace")
 
     async def _send(
         self,

@@ -67,7 +67,7 @@ def access_of(uri: str, api_key: str | None = None, environ: Mapping[str, str] =
     except ValueError as error:
         raise ConfigError("the tracking URI is not a URL", side=Side.SOURCE, exc=error) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"{shown(url)!r} is no http(s) URL of a tracking server", side=Side.SOURCE)
+        raise ConfigError("the tracking URI is no http(s) URL with a host", side=Side.SOURCE)
     for name in _OTHER_SCHEMES:
         if environ.get(name, "").lower() not in ("", "false", "0"):
             raise Unsupported(

@@ -29,7 +29,7 @@ def run_of(json: Mapping[str, Json], ui: str) -> RawRun:
     """One run of ``runs/search`` or ``runs/get``.
 
     Args:
-        ui: the URL of the server's pages.
+        ui: the URL of the server's pages for people.
     """
     info, data = json["info"], json.get("data", {})
     inputs, outputs = json.get("inputs", {}), json.get("outputs", {})
@@ -59,7 +59,7 @@ def run_of(json: Mapping[str, Json], ui: str) -> RawRun:
             RawModel(model_id=one["model_id"], step=int(one.get("step", 0)))
             for one in outputs.get("model_outputs", ())
         ),
-        url=f"{ui}/#/experiments/{experiment_id}/runs/{run_id}",
+        url=f"{ui}/experiments/{experiment_id}/runs/{run_id}",
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
-from engine.errors import CommError, ConfigError, EngineError, IntegrityError, Side, Transient
+from engine.errors import CommError, ConfigError, IntegrityError, Side, Transient
 from engine.mlflow.rest_api import TrackingApi
 from engine.mlflow.rest_json import run_id_of, run_of
 from engine.mlflow.store import DELETED, PARENT_RUN_ID, RawExperiment, RawRun
 from engine.protocols import Unreadable
 from engine.records import Json
+from engine.transfer.retry import RetryPolicy, retrying
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context
@@ -25,7 +27,9 @@ PAGE = 1_000
 """Entries in a page: what MLflow's servers and Databricks both give."""
 
 MAX_UNREADABLE = 50
-"""Unreadable runs in one page, after which the page itself is called unreadable."""
+"""Unreadable runs in one page, after which the server itself is taken to be broken."""
+
+_LAST_WORD = RetryPolicy(attempts=5)
 
 
 async def search(
@@ -56,13 +60,18 @@ class RunListing:
     page before: it is left out, and declared.
 
     Args:
+        ui: URL of the server's pages for people.
+        order: ascending start time, then id where the server can.
         offsets: whether page tokens hold an offset, as in MLflow's own servers, so that pages can be split.
     """
 
-    def __init__(self, api: TrackingApi, context: Context, *, ui: str, offsets: bool) -> None:
+    def __init__(
+        self, api: TrackingApi, context: Context, *, ui: str, order: Sequence[str], offsets: bool
+    ) -> None:
         self._api = api
         self._context = context
         self._ui = ui
+        self._order = list(order)
         self._offsets = offsets
 
     async def pages(
@@ -77,7 +86,7 @@ class RunListing:
             "filter": " and ".join(clauses),
             "run_view_type": "ALL",
             "max_results": PAGE,
-            "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+            "order_by": self._order,
         }
         subject = f"experiment {experiment.name!r}"
         token = ""
@@ -111,14 +120,14 @@ class RunListing:
         self, body: Mapping[str, Json], token: str, subject: str, where: str | None
     ) -> tuple[list[RawRun | Unreadable], str]:
         try:
-            answer = await self._api.post(RUNS_PATH, _paged(body, token), subject=subject)
-        except Transient as error:
-            # One run that the server itself cannot read makes it fail for the page that the run is on.
-            offset = _offset_of(token) if self._offsets and error.status == 500 else None
-            if offset is None:
-                raise
-            runs = await self._around(body, offset, body["max_results"], subject, error)
-            return runs, _token_of(offset + len(runs)) if len(runs) >= body["max_results"] else ""
+            try:
+                answer = await self._post(_paged(body, token), subject, retry=False)
+            except Transient as error:
+                # One run that the server itself cannot read makes it fail for the page that the run is on.
+                offset = _offset_of(token) if self._offsets and error.status == 500 else None
+                if offset is not None:
+                    return await self._around(body, offset, subject)
+                answer = await self._post(_paged(body, token), subject)
         except CommError as error:
             if where and error.status == 400:
                 raise ConfigError(
@@ -131,34 +140,45 @@ class RunListing:
             raise
         return [self._run(json) for json in answer.get("runs", ())], answer.get("next_page_token") or ""
 
+    async def _post(
+        self, body: Mapping[str, Json], subject: str, *, retry: bool = True
+    ) -> Mapping[str, Json]:
+        return await self._api.post(RUNS_PATH, body, subject=subject, retry=retry)
+
     async def _around(
-        self, body: Mapping[str, Json], offset: int, size: int, subject: str, error: EngineError
-    ) -> list[RawRun | Unreadable]:
-        """A page that fails, in halves, so that only the run that is to blame is missing."""
+        self, body: Mapping[str, Json], offset: int, subject: str
+    ) -> tuple[list[RawRun | Unreadable], str]:
+        """A page that failed, in halves, so that only the runs that are to blame are missing.
+
+        A server looks one run ahead to see whether there are more. Where that is what fails, the run before
+        the one to blame is missing too.
+        """
         runs: list[RawRun | Unreadable] = []
-        todo = [(offset, size)]
+        unreadable = 0
+        todo = [(offset, PAGE)]
         while todo:
             start, count = todo.pop()
+            part = _paged({**body, "max_results": count}, _token_of(start))
             try:
-                part = await self._api.post(
-                    RUNS_PATH,
-                    _paged({**body, "max_results": count}, _token_of(start)),
-                    subject=subject,
-                    retry=False,
-                )
-            except Transient as failure:
-                if failure.status != 500:
+                if count > 1:
+                    answer = await self._post(part, subject, retry=False)
+                else:
+                    # Patience before a run is condemned: the server may just be ill.
+                    answer = await retrying(partial(self._post, part, subject, retry=False), _LAST_WORD)
+            except Transient as error:
+                if error.status != 500:
                     raise
                 if count > 1:
                     half = count // 2
                     todo += [(start + half, count - half), (start, half)]
                     continue
-                runs.append(Unreadable(f"number {start + 1} by start time of {subject}", failure))
-                if sum(isinstance(run, Unreadable) for run in runs) > MAX_UNREADABLE:
-                    raise error from failure
+                unreadable += 1
+                if unreadable > MAX_UNREADABLE:
+                    raise
+                runs.append(Unreadable(f"number {start + 1} by start time of {subject}", error))
             else:
-                runs += map(self._run, part.get("runs", ()))
-        return runs
+                runs += map(self._run, answer.get("runs", ()))
+        return runs, _token_of(offset + PAGE) if len(runs) == PAGE else ""
 
     def _run(self, json: Json) -> RawRun | Unreadable:
         try:
