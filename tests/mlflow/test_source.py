@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from mlflow import MlflowClient
@@ -34,8 +35,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def postgresql(sqlite: Store, tmp_path_factory: pytest.TempPathFactory) -> Generator[Store]:
-    with running_postgresql(tmp_path_factory.mktemp("postgresql")) as uri:
+def postgresql(sqlite: Store) -> Generator[Store]:
+    with TemporaryDirectory(prefix="postgresql-") as place, running_postgresql(Path(place)) as uri:
         yield copied_to_postgresql(sqlite, uri.replace("postgresql:", "postgresql+psycopg:"))
 
 

@@ -64,7 +64,7 @@ class Layout:
 
     def experiment(self, path: Path) -> RawExperiment:
         """An experiment; with a broken ``meta.yaml`` it goes by its id, so that its runs are found."""
-        stage = DELETED if path.parent.name == TRASH else ACTIVE
+        deleted = path.parent.name == TRASH
         try:
             meta = _Meta(self.disk, path / META)
             tags = self._texts(path / "tags")
@@ -72,14 +72,14 @@ class Layout:
                 id=path.name,
                 name=meta.text("name") or path.name,
                 artifact_location=meta.text("artifact_location"),
-                lifecycle_stage=meta.text("lifecycle_stage") or stage,
+                lifecycle_stage=DELETED if deleted else meta.text("lifecycle_stage") or ACTIVE,
                 creation_time=meta.integer("creation_time"),
                 last_update_time=meta.integer("last_update_time"),
                 tags=tags,
             )
         except (CommError, OSError) as error:
             self._lose("experiment_unreadable", f"experiment {path.name}", f"goes by its id: {error}")
-            return RawExperiment(id=path.name, name=path.name, lifecycle_stage=stage)
+            return RawExperiment(id=path.name, name=path.name, lifecycle_stage=DELETED if deleted else ACTIVE)
 
     def experiment_path(self, experiment_id: str) -> Path:
         """The directory of an experiment, also of a deleted one."""

@@ -24,6 +24,7 @@ CONNECT_TIMEOUT_S = 10
 # About 60,000 points.
 _BATCH_BYTES = {"adbc.postgresql.batch_size_hint_bytes": str(3 * 1024 * 1024)}
 _SECRET_OPTIONS = ("password", "sslpassword", "sslkey")
+_LOGIN_REFUSED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", 'FATAL:  role "')
 _POINTS = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = "
 
 
@@ -80,7 +81,8 @@ class PostgresDatabase(AdbcDatabase):
             return None
         message, state = str(error), error.sqlstate or ""
         where = {"side": Side.SOURCE, "subject": self.uri, "exc": error}
-        if state.startswith("28") or "authentication failed" in message or "no password supplied" in message:
+        # A refused connection has no state, only the server's words.
+        if state.startswith("28") or any(words in message for words in _LOGIN_REFUSED):
             return AuthError(
                 "PostgreSQL refused the login", remedy="check user and password in the URL", **where
             )
@@ -88,7 +90,7 @@ class PostgresDatabase(AdbcDatabase):
             return AuthError(
                 "the database user may not read MLflow's tables", remedy="GRANT SELECT on them", **where
             )
-        if state == "3D000" or ("database" in message and "does not exist" in message):
+        if state == "3D000" or 'FATAL:  database "' in message:
             return ConfigError("there is no such database", remedy="check the end of the URL", **where)
         if state[:2] in {"08", "40", "53", "57"} or not state:
             return Transient(
