@@ -93,7 +93,7 @@ async def run_page(request: web.Request) -> web.Response:
         ["State", _state(run)],
         ["Id", f"<code>{html.escape(run.name)}</code>"],
         ["Created", _when(run.created)],
-        ["Rows", _number(history.line_count(call.db, run.number))],
+        ["Rows", f"{history.line_count(call.db, run.number):,}"],
         *([title, html.escape(text)] for title, text in _texts(run) if text),
     ]
     config = {

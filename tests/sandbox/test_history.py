@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +130,37 @@ def test_only_rows_asked_for_are_read(tmp_path: Path) -> None:
     ]
     db.close()
     assert all("SEARCH history USING" in plan and "TEMP B-TREE" not in plan for plan in plans), plans
+
+
+@pytest.mark.slow
+def test_a_window_of_a_million_rows_is_read_without_the_rest(tmp_path: Path) -> None:
+    """In time and memory of the process that serves it."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.sandbox.serve", str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        url, key = server.stdout.readline().split()
+        sandbox = RunningSandbox(url, key, {"rehearsal": key}, tmp_path)
+        upsert(sandbox, modelName="p", name="r")
+        for offset in range(0, 1_000_000, 50_000):
+            lines = [f'{{"_step": {step}, "x": {step / 2}}}' for step in range(offset, offset + 50_000)]
+            body = {"files": {"wandb-history.jsonl": {"offset": offset, "content": lines}}}
+            assert sandbox.call("POST", "/files/rehearsal/p/r/file_stream", body)[0] == 200
+        started = time.monotonic()
+        window = ask(sandbox, "p", "history(samples: 1000, minStep: 700000, maxStep: 701000)")
+        sample = ask(sandbox, "p", "history(samples: 1000)")
+        keys = ask(sandbox, "p", "historyKeys")
+        took_s = time.monotonic() - started
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+        if server.stdout is not None:
+            server.stdout.close()
+    assert steps(window) == list(range(700_000, 701_000))
+    assert len(sample) == 1000
+    assert keys["keys"]["x"]["typeCounts"] == [{"type": "number", "count": 1_000_000}]
+    assert took_s < 2
+    assert peak is not None
+    assert int(peak[1]) < 400 * 1024
