@@ -51,7 +51,7 @@ class ArtifactWriter:
     entity: str = "ann"
     key: str | None = None
 
-    def log(self, name: str, files: Mapping[str, bytes], **fields: Any) -> dict[str, Any]:
+    def log(self, name: str, files: Mapping[str, bytes], **fields: Any) -> Any:
         """Log files as the SDK does; the answer of the commit, or of the creation if the content is known."""
         digests = {path: md5_b64(data) for path, data in files.items()}
         artifact = self.create(name, canonical_digest(digests), **fields)
@@ -65,7 +65,7 @@ class ArtifactWriter:
         self.upload_manifest(artifact["id"], manifest_of(contents))
         return self.commit(artifact["id"])
 
-    def input_for(self, name: str, digest: str, **fields: Any) -> dict[str, Any]:
+    def input_for(self, name: str, digest: str, **fields: Any) -> Any:
         return {
             "entityName": self.entity,
             "projectName": self.project,
@@ -78,7 +78,7 @@ class ArtifactWriter:
             **fields,
         }
 
-    def create(self, name: str, digest: str, **fields: Any) -> dict[str, Any]:
+    def create(self, name: str, digest: str, **fields: Any) -> Any:
         answer = self._ask(CREATE, self.input_for(name, digest, **fields))
         return answer["createArtifact"]["artifact"]
 
@@ -92,7 +92,7 @@ class ArtifactWriter:
                 assert status == 200, body
         return births
 
-    def file_nodes(self, artifact: str, files: Mapping[str, bytes], **spec: Any) -> list[dict[str, Any]]:
+    def file_nodes(self, artifact: str, files: Mapping[str, bytes], **spec: Any) -> Any:
         specs = [
             {"artifactID": artifact, "name": path, "md5": md5_b64(data), **spec}
             for path, data in files.items()
@@ -102,7 +102,7 @@ class ArtifactWriter:
 
     def upload_manifest(
         self, artifact: str, data: bytes, *, kind: str = "FULL", base: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Any:
         manifest = self.create_manifest(artifact, md5_b64(data), kind=kind, base=base)
         file = manifest["file"]
         status, body = send("PUT", file["uploadUrl"], data, headers_of(file))
@@ -111,7 +111,7 @@ class ArtifactWriter:
 
     def create_manifest(
         self, artifact: str, digest: str, *, kind: str = "FULL", base: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Any:
         given = {
             "artifactID": artifact,
             "baseArtifactID": base,
@@ -124,7 +124,7 @@ class ArtifactWriter:
         }
         return self._ask(MANIFEST, given)["createArtifactManifest"]["artifactManifest"]
 
-    def commit(self, artifact: str) -> dict[str, Any]:
+    def commit(self, artifact: str) -> Any:
         return self._ask(COMMIT, {"artifactID": artifact})["commitArtifact"]["artifact"]
 
     def refused(self, query: str, given: Mapping[str, Any]) -> tuple[int, str]:
@@ -138,7 +138,7 @@ class ArtifactWriter:
         assert status == 400
         return message
 
-    def membership(self, name: str) -> dict[str, Any] | None:
+    def membership(self, name: str) -> Any:
         found = self.sandbox.graphql(
             """query ($e: String, $p: String, $name: String!) { project(entityName: $e, name: $p) {
             artifactCollectionMembership(name: $name) {

@@ -9,8 +9,8 @@ import pytest
 
 from tests.servers import RunningSandbox
 
-UPSERT = """mutation ($input: UpsertSweepInput!) { upsertSweep(input: $input) { inserted configValidationWarnings
-    sweep { id name state method runCountExpected project { name } } } }"""
+UPSERT = """mutation ($input: UpsertSweepInput!) { upsertSweep(input: $input) {
+    inserted configValidationWarnings sweep { id name state method runCountExpected project { name } } } }"""
 AGENT = "mutation ($input: CreateAgentInput!) { createAgent(input: $input) { agent { id name host } } }"
 BEAT = "mutation ($input: AgentHeartbeatInput!) { agentHeartbeat(input: $input) { agent { id } commands } }"
 READ = """query ($p: String, $s: String!) { project(name: $p) { totalSweeps sweep(sweepName: $s) {
@@ -33,12 +33,12 @@ def create(sandbox: RunningSandbox, project: str, config: str = GRID, **fields: 
     return sandbox.graphql(UPSERT, input=given)["upsertSweep"]
 
 
-def agent_of(sandbox: RunningSandbox, project: str, sweep: str) -> str:
+def agent_of(sandbox: RunningSandbox, project: str, sweep: str) -> Any:
     given = {"entityName": "ann", "projectName": project, "sweep": sweep, "host": "here"}
     return sandbox.graphql(AGENT, input=given)["createAgent"]["agent"]["id"]
 
 
-def beat(sandbox: RunningSandbox, agent: str, *running: str) -> list[Any]:
+def beat(sandbox: RunningSandbox, agent: str, *running: str) -> Any:
     state = json.dumps(dict.fromkeys(running, True))
     given = {"id": agent, "metrics": "{}", "runState": state}
     return json.loads(sandbox.graphql(BEAT, input=given)["agentHeartbeat"]["commands"])
