@@ -25,13 +25,20 @@ class Counters:
 
 @dataclass(slots=True)
 class LossLedger:
-    """Counts losses by kind and keeps the first examples of each."""
+    """Counts losses by kind and keeps the first examples of each.
+
+    What concerns a run that is under way (its subject is ``run ID``) is kept until ``forget_run``, so that a
+    destination can write it down with the run.
+    """
 
     EXAMPLES = 20
+    RUNS = 10_000
+    """Runs whose losses are kept at most; a destination that never asks must not fill the memory."""
 
     on_first: Callable[[Loss], None] = lambda _: None
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Loss]] = field(default_factory=dict)
+    _by_run: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
 
     def record(self, loss: Loss) -> None:
         kept = self.examples.setdefault(loss.kind, [])
@@ -40,6 +47,28 @@ class LossLedger:
         if len(kept) < self.EXAMPLES:
             kept.append(loss)
         self.counts[loss.kind] += loss.count
+        if loss.subject.startswith("run "):
+            self._record_for_run(loss)
+
+    def _record_for_run(self, loss: Loss) -> None:
+        told = self._by_run.setdefault(loss.subject, Counter())
+        detail = loss.detail
+        if (loss.kind, detail) not in told and sum(kind == loss.kind for kind, _ in told) >= self.EXAMPLES:
+            detail = "and others"
+        told[loss.kind, detail] += loss.count
+        if len(self._by_run) > self.RUNS:
+            del self._by_run[next(iter(self._by_run))]
+
+    def of_run(self, subject: str) -> list[Loss]:
+        """All losses of a run that is under way, whichever side recorded them, by kind and detail."""
+        told = self._by_run.get(subject, Counter())
+        return [
+            Loss(kind=kind, subject=subject, detail=detail, count=count)
+            for (kind, detail), count in sorted(told.items())
+        ]
+
+    def forget_run(self, subject: str) -> None:
+        self._by_run.pop(subject, None)
 
 
 @dataclass(slots=True, kw_only=True)

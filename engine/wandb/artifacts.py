@@ -19,8 +19,9 @@ from engine.wandb import documents, names
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest, b64, md5_b64
 from engine.wandb.fanout import KeyedLocks, for_each
+from engine.wandb.jsontext import Plain, clean_text, encode_json
 from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
-from engine.wandb.mapping import PROVENANCE, Plain, clean_text, encode_json
+from engine.wandb.mapping import PROVENANCE
 from engine.wandb.staging import Staging
 from engine.wandb.uploads import InMemory, put
 

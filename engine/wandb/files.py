@@ -37,6 +37,7 @@ class FileUploads:
     context: Context
     namespace: Namespace
     run_id: str
+    subject: str
     metadata: bytes
     uploaded: list[str] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
@@ -73,7 +74,7 @@ class FileUploads:
     def _accepted(self, file: RunFile, read: Reader) -> _Upload | None:
         if not is_safe_path(file.path) or file.path in self._names:
             why = "a file of that name came before" if file.path in self._names else "it leaves its directory"
-            self.context.lose("path_refused", f"run {self.run_id}", f"file {file.path!r}: {why}")
+            self.context.lose("path_refused", self.subject, f"file {file.path!r}: {why}")
             return None
         self._names.add(file.path)
         payload: Payload = AtSource(file, read)
@@ -97,7 +98,7 @@ class FileUploads:
                 "run": self.run_id,
                 "files": [upload.name for upload in uploads],
             },
-            f"files of run {self.run_id}",
+            f"files of {self.subject}",
         )
         created = data["createRunFiles"]
         urls = {file["name"]: file["uploadUrl"] for file in created["files"]}
@@ -113,7 +114,7 @@ class FileUploads:
                 headers,
                 upload.payload,
                 size=upload.size,
-                subject=f"file {upload.name} of run {self.run_id}",
+                subject=f"file {upload.name} of {self.subject}",
             )
             self.uploaded.append(upload.name)
             if not upload.ours:

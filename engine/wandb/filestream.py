@@ -37,6 +37,7 @@ class FileStream:
     context: Context
     namespace: Namespace
     run_id: str
+    subject: str
     too_long: int = 0
     """Lines that no server would take and that were left out."""
     _lines: list[str] = field(default_factory=list)
@@ -102,7 +103,7 @@ class FileStream:
             f"{self.client.base_url}/files/{quote(self.namespace.entity, safe='')}"
             f"/{quote(self.namespace.project, safe='')}/{quote(self.run_id, safe='')}/file_stream",
             endpoint=Endpoint.FILESTREAM,
-            subject=f"run {self.run_id}",
+            subject=self.subject,
             headers=await self.client.headers(),
             body=body,
         )
@@ -115,6 +116,6 @@ class FileStream:
         self.too_long += 1
         self.context.lose(
             "row_too_long",
-            f"run {self.run_id}",
+            self.subject,
             f"a history row of {size} bytes was left out; the server takes {LINE_LIMIT}",
         )

@@ -6,17 +6,14 @@ the config under ``_import``, next to what was renamed or did not fit.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-import orjson
-
-from engine.records import DatasetInput, Json, Loss, Run, RunState
+from engine.records import DatasetInput, Json, Run, RunState
 from engine.transfer.context import Context
+from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
 
 PROVENANCE: Final = "_import"
@@ -59,44 +56,6 @@ _APPROXIMATE_STATES = {
 }
 
 
-def encode_json(value: Json) -> str:
-    """Strict JSON text, also of integers beyond 64 bits."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-def clean_text(text: str) -> str:
-    """Text without lone surrogates, which UTF-8 cannot hold; they become U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
-@dataclass(slots=True)
-class Plain:
-    """Makes a value strict JSON, and counts what had to be changed for that."""
-
-    coerced: int = 0
-
-    def of(self, value: Json) -> Json:
-        if isinstance(value, str):
-            cleaned = clean_text(value)
-            self.coerced += cleaned != value
-            return cleaned
-        if isinstance(value, float) and not math.isfinite(value):
-            self.coerced += 1
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        if isinstance(value, Mapping):
-            return {self.of(str(key)): self.of(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.of(item) for item in value]
-        return value
-
-
 def iso_time(milliseconds: int | None) -> str | None:
     """ISO 8601 in UTC, None for what no calendar holds."""
     if milliseconds is None:
@@ -123,17 +82,22 @@ class RunMapping:
     source_uri: str
     system: str
     default_group: str | None = None
-    losses: list[Loss] = field(default_factory=list)
     history: dict[str, Json] = field(default_factory=dict)
     """What is to be told of the history, for example that it is in sequence mode."""
     metric_definitions: list[dict[str, Json]] = field(default_factory=list)
     _config: dict[str, Json] = field(init=False)
     _tags: list[str] = field(init=False)
+    _known: dict[str, Json] = field(init=False)
 
     def __post_init__(self) -> None:
-        plain = Plain()
+        plain, told = Plain(), Plain(redact=True)
         self._tags = self._run_tags()
         self._config = self._user_config(plain)
+        self._known = self._provenance(told)
+        if told.redacted:
+            self.lose(
+                "password_redacted", "passwords in URLs, which are of no use but to others", told.redacted
+            )
         if plain.coerced:
             self.lose(
                 "value_coerced",
@@ -160,7 +124,13 @@ class RunMapping:
     def lose(self, kind: str, detail: str, count: int = 1) -> None:
         """Record a loss, for the report and for the provenance of this run."""
         self.context.lose(kind, self.subject, detail, count)
-        self.losses.append(Loss(kind=kind, subject=self.subject, detail=detail, count=count))
+
+    def losses(self) -> list[dict[str, Json]]:
+        """All that is on record of this run, also what the source recorded."""
+        return [
+            {"kind": loss.kind, "detail": loss.detail, "count": loss.count}
+            for loss in self.context.losses.of_run(self.subject)
+        ]
 
     def upsert(self, entity: str, project: str) -> dict[str, Json]:
         """The variables of ``UPSERT_RUN``; fields without a value stay as the server has them."""
@@ -177,7 +147,7 @@ class RunMapping:
             "host": run.host,
             "program": run.code.program,
             "commit": run.code.commit,
-            "repo": run.code.remote,
+            "repo": self._remote(),
             "tags": self._tags,
             "state": self.ending.upsert_state,
             "config": self._checked_config(),
@@ -201,10 +171,11 @@ class RunMapping:
             "e": {WRITER_ID: {**self.environment(), "writerId": WRITER_ID}},
             "m": self.metric_definitions,
         }
+        changing = _without_none({"history": self.history or None, "losses": self.losses() or None})
         return encode_json(
             {
                 **self._config,
-                PROVENANCE: {"value": self._provenance()},
+                PROVENANCE: {"value": self._known | changing},
                 "_wandb": {"value": internal},
             }
         )
@@ -212,7 +183,7 @@ class RunMapping:
     def environment(self) -> dict[str, Json]:
         """Content of ``wandb-metadata.json``: only what the source knows."""
         run = self.run
-        git = {"remote": run.code.remote, "commit": run.code.commit, "branch": run.code.branch}
+        git = {"remote": self._remote(), "commit": run.code.commit, "branch": run.code.branch}
         return _without_none(
             {
                 "startedAt": iso_time(run.started_at),
@@ -222,6 +193,9 @@ class RunMapping:
                 "git": _without_none(git) or None,
             }
         )
+
+    def _remote(self) -> str | None:
+        return None if self.run.code.remote is None else without_passwords(self.run.code.remote)
 
     def duration_s(self) -> float | None:
         """Seconds from start to end, never negative; None if either is unknown."""
@@ -253,7 +227,7 @@ class RunMapping:
             config[labels_key] = {"value": plain.of(self.run.labels)}
         return config
 
-    def _provenance(self) -> dict[str, Json]:
+    def _provenance(self, plain: Plain) -> dict[str, Json]:
         run = self.run
         told = {
             "source": self.source_uri,
@@ -273,12 +247,9 @@ class RunMapping:
             "branch": run.code.branch,
             "tags": list(run.tags) if list(run.tags) != self._tags else None,
             "inputs": [_input(dataset) for dataset in run.inputs] or None,
-            "history": self.history or None,
-            "losses": [{"kind": x.kind, "detail": x.detail, "count": x.count} for x in self.losses] or None,
             "extra": dict(run.extra) or None,
         }
-        provenance = Plain().of(_without_none(told))
-        assert isinstance(provenance, dict)
+        provenance: dict[str, Json] = plain.of(_without_none(told))
         return provenance
 
 

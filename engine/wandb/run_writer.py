@@ -33,7 +33,8 @@ from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.client import WandbClient
 from engine.wandb.files import FileUploads
 from engine.wandb.filestream import FileStream
-from engine.wandb.mapping import RunMapping, encode_json
+from engine.wandb.jsontext import encode_json
+from engine.wandb.mapping import RunMapping
 from engine.wandb.points import PointStore
 from engine.wandb.rows import (
     LINE_LIMIT,
@@ -73,9 +74,11 @@ async def open_run(
         namespace=placed,
         mapping=mapping,
         artifacts=artifacts,
-        stream=FileStream(client, context, placed, mapping.id),
-        files=FileUploads(client, context, placed, mapping.id, encode_json(mapping.environment()).encode()),
-        declared=len(mapping.losses),
+        stream=FileStream(client, context, placed, mapping.id, mapping.subject),
+        files=FileUploads(
+            client, context, placed, mapping.id, mapping.subject, encode_json(mapping.environment()).encode()
+        ),
+        declared=mapping.losses(),
     )
 
 
@@ -111,7 +114,7 @@ class WandbRunWriter:
     artifacts: ArtifactWriter
     stream: FileStream
     files: FileUploads
-    declared: int
+    declared: list[dict[str, Json]]
     last: LastRow = field(default_factory=LastRow)
     latest: dict[str, Json] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -201,9 +204,9 @@ class WandbRunWriter:
 
     async def finish(self, *, complete: bool = True) -> Receipt:
         summary = self._summary() if complete else None
-        if len(self.mapping.losses) > self.declared:
+        if self.mapping.losses() != self.declared:
             await _upsert(self.client, self.namespace, self.mapping)
-            self.declared = len(self.mapping.losses)
+        self.context.losses.forget_run(self.mapping.subject)
         ending = self.mapping.ending
         if complete:
             await self.files.complete()
@@ -221,6 +224,8 @@ class WandbRunWriter:
         """The summary line; None if there is nothing to sum up, so that an announced run stays announced."""
         own = self.mapping.run.summary
         values = self.latest if own is None else {self.renamed.get(key, key): own[key] for key in own}
+        if self.mapping.ending.upsert_state is not None and not values and self.last.step < 0:
+            return None
         duration = self.mapping.duration_s()
         internal: dict[str, Json] = {}
         if self.last.step >= 0:

@@ -25,6 +25,7 @@ from engine.records import ArtifactEntry
 from engine.transfer.context import Context
 from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, md5_b64
 from engine.wandb.fanout import for_each
+from engine.wandb.jsontext import without_passwords
 from engine.wandb.manifest import Entry
 from engine.wandb.names import downloadable_path, is_safe_path
 from engine.wandb.spool import spooling
@@ -111,11 +112,14 @@ class Staging:
 
     async def _add(self, read: Reader, entry: ArtifactEntry) -> None:
         if entry.ref is not None:
+            ref = without_passwords(entry.ref)
+            if ref != entry.ref:
+                self.context.lose("password_redacted", self.subject, f"reference {entry.path!r}")
             self._entries[entry.path] = Entry(
                 path=entry.path,
-                digest=entry.digest or entry.md5 or entry.ref,
+                digest=without_passwords(entry.digest or entry.md5 or ref),
                 size=entry.size,
-                ref=entry.ref,
+                ref=ref,
                 extra=entry.extra,
             )
             return

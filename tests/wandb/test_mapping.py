@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.records import Namespace, Run
+from engine.records import Code, Namespace, Run
 from engine.transfer.context import Context
-from engine.wandb.mapping import RunMapping, clean_text, encode_json, iso_time
+from engine.wandb.jsontext import clean_text, encode_json, without_passwords
+from engine.wandb.mapping import RunMapping, iso_time
 
 
 def mapped(tmp_path: Path, **fields: Any) -> RunMapping:
@@ -77,3 +78,32 @@ def test_surrogates_are_paired_or_replaced():
 
 def test_integers_beyond_64_bits_stay_exact():
     assert encode_json({"n": 2**100}) == f'{{"n":{2**100}}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ada:hunter2@git.example/repo.git", "https://ada:***@git.example/repo.git"),
+        ("https://:token@host/x and ssh://git@host/y", "https://:***@host/x and ssh://git@host/y"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+        ("no url: a:b@c", "no url: a:b@c"),
+    ],
+)
+def test_passwords_in_urls_are_not_shown(text: str, shown: str):
+    assert without_passwords(text) == shown
+
+
+def test_a_password_goes_nowhere_and_that_is_told(tmp_path: Path):
+    url = "https://ada:hunter2@git.example/repo.git"
+    mapping = mapped(tmp_path, code=Code(remote=url), extra={"mlflow_tags": {"mlflow.repo": url}})
+    assert "hunter2" not in repr(mapping.upsert("e", "p")) + repr(mapping.environment())
+    assert mapping.context.losses.counts["password_redacted"] == 1
+
+
+def test_what_the_source_lost_is_told_by_the_run_too(tmp_path: Path):
+    mapping = mapped(tmp_path)
+    mapping.context.lose("text_not_utf8", "run run1", "a tag")
+    mapping.context.lose("text_not_utf8", "run other", "a tag")
+    assert json.loads(mapping.config_json())["_import"]["value"]["losses"] == [
+        {"kind": "text_not_utf8", "detail": "a tag", "count": 1}
+    ]

@@ -1,0 +1,71 @@
+"""Text and JSON as W&B takes them: strict, in UTF-8, and without other people's passwords."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from engine.records import Json
+
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
+
+
+def encode_json(value: Json) -> str:
+    """Strict JSON text, also of integers beyond 64 bits."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def clean_text(text: str) -> str:
+    """Text without lone surrogates, which UTF-8 cannot hold; they become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def without_passwords(text: str) -> str:
+    """Text whose URLs have ``***`` for a password."""
+    return _PASSWORD.sub(r"\1:***@", text) if "://" in text else text
+
+
+@dataclass(slots=True)
+class Plain:
+    """Makes values strict JSON, and counts what had to be changed for that.
+
+    Args:
+        redact: whether to hide the passwords in URLs as well.
+    """
+
+    redact: bool = False
+    coerced: int = 0
+    redacted: int = 0
+
+    def of(self, value: Json) -> Json:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.coerced += 1
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.of(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.of(item) for item in value]
+        return value
+
+    def text(self, text: str) -> str:
+        cleaned = clean_text(text)
+        self.coerced += cleaned != text
+        if not self.redact:
+            return cleaned
+        open_to_all = without_passwords(cleaned)
+        self.redacted += open_to_all != cleaned
+        return open_to_all
