@@ -250,8 +250,13 @@ class HttpClient:
         params: Query = None,
         anonymous: bool = False,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """One GET whose body the caller reads; a break in the middle raises ``Transient``."""
-        async with self._send("GET", url, endpoint, subject, headers, params, None, anonymous) as answer:
+        """One GET whose body the caller reads; a break in the middle raises ``Transient``.
+
+        An object may be JSON of its own, so that only an answer with an error status is classified.
+        """
+        async with self._send(
+            "GET", url, endpoint, subject, headers, params, None, anonymous, is_object=True
+        ) as answer:
             yield answer
 
     @asynccontextmanager
@@ -274,6 +279,8 @@ class HttpClient:
         params: Query,
         body: Body,
         anonymous: bool,
+        *,
+        is_object: bool = False,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         assert self._session is not None, "used outside of `async with`"
         # A signed URL must go out byte for byte as it was signed.
@@ -293,7 +300,7 @@ class HttpClient:
                     proxy=_proxy_of(target, self._proxies),
                 ) as answer:
                     ticket.headers(answer.headers)
-                    if answer.status >= 400 or (self._classify and _is_json(answer)):
+                    if answer.status >= 400 or (self._classify and not is_object and _is_json(answer)):
                         read = Response(answer.status, answer.headers, await answer.read())
                         error = (self._classify(read) if self._classify else None) or error_of(read)
                         if error is not None:

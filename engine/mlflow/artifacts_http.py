@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
 import anyio
 
-from engine.errors import CommError, EngineError, IntegrityError, RateLimited, Side, Transient
+from engine.errors import CommError, EngineError, IntegrityError, NotFound, Side, Transient
 from engine.http import HttpClient
 from engine.mlflow.rest_api import TrackingApi
 from engine.records import ArtifactEntry, Blob, Json
@@ -25,6 +26,12 @@ PIECE = 1024 * 1024
 
 LISTINGS_IN_FLIGHT = 8
 """Directories of one tree that are listed at the same time, and held in memory."""
+
+# MLflow's server undoes percent escapes and strips control characters until a name is another one.
+_NOT_HANDED_OUT = (
+    "it was listed: was it deleted meanwhile, or is its name one that the server cannot hand out? "
+    "then read its store directly, with --artifact-root OLD=NEW"
+)
 
 Locate: TypeAlias = Callable[[], Awaitable[tuple[str, Mapping[str, str]]]]
 """Gives URL and headers of an object; asked before every attempt, because signatures expire."""
@@ -64,6 +71,47 @@ async def walk(list_directory: ListDirectory) -> AsyncGenerator[ArtifactEntry]:
         raise failures[0]
 
 
+class _Object:
+    """An object that is being read, and how far."""
+
+    def __init__(
+        self, http: HttpClient, locate: Locate, *, offset: int, subject: str, anonymous: bool
+    ) -> None:
+        self._http = http
+        self._locate = locate
+        self._subject = subject
+        self._anonymous = anonymous
+        self._tag = ""
+        self.position = offset
+
+    async def attempt(self) -> AsyncGenerator[bytes]:
+        """The bytes from ``position`` on, in one request."""
+        url, headers = await self._locate()
+        wanted = {**headers, "Accept-Encoding": "identity"}
+        if self.position:
+            wanted["Range"] = f"bytes={self.position}-"
+        async with self._http.stream(
+            url,
+            endpoint=Endpoint.MLFLOW_ARTIFACTS,
+            subject=self._subject,
+            headers=wanted,
+            anonymous=self._anonymous,
+        ) as answer:
+            tag = answer.headers.get("ETag", "")
+            if self._tag and tag != self._tag:
+                raise IntegrityError(
+                    "the file changed while it was read", side=Side.SOURCE, subject=self._subject
+                )
+            self._tag = tag
+            skip = 0 if answer.status == 206 else self.position
+            async for chunk in answer.content.iter_chunked(PIECE):
+                piece = chunk[skip:]
+                skip -= len(chunk) - len(piece)
+                if piece:
+                    self.position += len(piece)
+                    yield piece
+
+
 async def download(
     http: HttpClient, locate: Locate, *, size: int | None, offset: int, subject: str, anonymous: bool = False
 ) -> AsyncGenerator[bytes]:
@@ -76,48 +124,33 @@ async def download(
         IntegrityError: the length is not ``size``, or the object changed between two attempts.
         Transient: it broke too often without getting any further.
     """
-    position, tag, failures = offset, "", 0
-    while size is None or position < size or position == offset == 0:
+    reading = _Object(http, locate, offset=offset, subject=subject, anonymous=anonymous)
+    failures = 0
+    while size is None or reading.position < size or reading.position == offset == 0:
         try:
-            url, headers = await locate()
-            wanted = {**headers, "Accept-Encoding": "identity"}
-            if position:
-                wanted["Range"] = f"bytes={position}-"
-            async with http.stream(
-                url,
-                endpoint=Endpoint.MLFLOW_ARTIFACTS,
-                subject=subject,
-                headers=wanted,
-                anonymous=anonymous,
-            ) as answer:
-                now = answer.headers.get("ETag", "")
-                if tag and now != tag:
-                    raise IntegrityError(
-                        "the file changed while it was read", side=Side.SOURCE, subject=subject
-                    )
-                tag = now
-                skip = 0 if answer.status == 206 else position
-                async for chunk in answer.content.iter_chunked(PIECE):
-                    piece = chunk[skip:]
-                    skip -= len(chunk) - len(piece)
-                    if piece:
-                        position += len(piece)
-                        failures = 0
-                        yield piece
-            if size is None or position >= size:
+            async with aclosing(reading.attempt()) as pieces:
+                async for piece in pieces:
+                    failures = 0
+                    yield piece
+            if size is None or reading.position >= size:
                 break
             raise Transient(
-                f"the download ended at byte {position} of {size}", side=Side.SOURCE, subject=subject
+                f"the download ended at byte {reading.position} of {size}", side=Side.SOURCE, subject=subject
             )
+        except NotFound as error:
+            error.remedy = _NOT_HANDED_OUT
+            raise
         except Transient as error:
-            failures += not isinstance(error, RateLimited)
+            failures += error.counts
             if failures >= DEFAULT_POLICY.attempts:
                 raise
             backoff = min(DEFAULT_POLICY.cap_s, DEFAULT_POLICY.base_s * 2**failures)
             await anyio.sleep(max(error.retry_after_s or 0.0, random.uniform(0, backoff)))
-    if size is not None and position > max(size, offset):
+    if size is not None and reading.position > max(size, offset):
         raise IntegrityError(
-            f"the file has {position} bytes and was listed with {size}", side=Side.SOURCE, subject=subject
+            f"the file has {reading.position} bytes and was listed with {size}",
+            side=Side.SOURCE,
+            subject=subject,
         )
 
 

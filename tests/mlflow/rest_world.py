@@ -130,6 +130,7 @@ def _artifacts(store: Store, sql: Sql) -> None:
         {
             **ODD_FILES,
             "table.csv.gz": b"\x1f\x8b not unpacked on the way",
+            "answer.json": b'{"error_code": "INTERNAL_ERROR", "message": "only an artifact"}',
             "big.bin": bytes(range(256)) * 14_000,
             **{f"deep/{'d/' * depth}file": b"x" * depth for depth in range(20)},
         },

@@ -60,25 +60,29 @@ async def everything(repository: ArtifactRepository) -> dict[str, bytes]:
     return found
 
 
-REFUSED = {"hash#question?.txt", "C:drive"}
+REFUSED = {"hash#question?.txt", "new\nline.txt", "percent%2Fencoded"}
 """Names that MLflow's own server lists but does not hand out (3.17)."""
 
+REFUSED_BY_RUN = REFUSED | {"C:drive"}
 
-async def all_but_the_refused(repository: ArtifactRepository) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+
+async def check_tree(repository: ArtifactRepository, directory: Path, refused: set[str]) -> None:
+    """All that the server hands out arrives, and what it does not is an error of that file."""
+    expected = {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+    listed = set()
     async for entry in repository.entries():
-        if entry.path in REFUSED:
-            with pytest.raises((CommError, NotFound)):
+        listed.add(entry.path)
+        assert entry.size == len(expected[entry.path])
+        if entry.path in refused:
+            with pytest.raises((CommError, NotFound), match="--artifact-root"):
                 await read(repository, entry)
-            continue
-        found[entry.path] = await read(repository, entry)
-        assert entry.size == len(found[entry.path])
-    return found
-
-
-def on_disk(directory: Path) -> dict[str, bytes]:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+        else:
+            assert await read(repository, entry) == expected[entry.path]
+    assert listed == expected.keys()
 
 
 async def test_a_proxied_tree_arrives_byte_for_byte_under_its_own_names(
@@ -89,15 +93,13 @@ async def test_a_proxied_tree_arrives_byte_for_byte_under_its_own_names(
     uri = f"mlflow-artifacts:/{directory.relative_to(served_world.store.served)}"
     repository = store.artifacts(run_id, uri)
     assert isinstance(repository, ProxyArtifacts)
-    found = await all_but_the_refused(repository)
-    assert found == {path: content for path, content in on_disk(directory).items() if path not in REFUSED}
+    await check_tree(repository, directory, REFUSED)
 
 
 async def test_the_same_tree_arrives_by_way_of_the_run(store: RestStore, served_world: ServedWorld) -> None:
     run_id = served_world.store.runs["files-odd"]
-    expected = on_disk(artifact_directory(served_world.store, run_id))
-    found = await all_but_the_refused(RunArtifacts(store._api, run_id))
-    assert found == {path: content for path, content in expected.items() if path not in REFUSED}
+    directory = artifact_directory(served_world.store, run_id)
+    await check_tree(RunArtifacts(store._api, run_id), directory, REFUSED_BY_RUN)
 
 
 async def test_a_root_that_this_machine_sees_is_read_in_place(
