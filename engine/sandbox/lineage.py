@@ -85,14 +85,19 @@ def _users(call: Call, artifact: Artifact) -> list[int]:
     return [row["run"] for row in rows]
 
 
-@resolver("Run.outputArtifacts")
-def output_artifacts(run: Run, call: Call, **rest: Any) -> Connection:
+def outputs_of(call: Call, run: Run) -> list[Artifact]:
+    """The versions that a run logged, as far as they are committed."""
     rows = call.db.all(
         "SELECT a.* FROM run_outputs JOIN artifacts a ON a.number = artifact "
         "WHERE run_outputs.run = ? AND state = 'COMMITTED'",
         (run.number,),
     )
-    return listed(call, [Artifact(*row) for row in rows], ARTIFACT_FIELDS, default="+number", **rest)
+    return [Artifact(*row) for row in rows]
+
+
+@resolver("Run.outputArtifacts")
+def output_artifacts(run: Run, call: Call, **rest: Any) -> Connection:
+    return listed(call, outputs_of(call, run), ARTIFACT_FIELDS, default="+number", **rest)
 
 
 @resolver("Run.inputArtifacts")

@@ -12,12 +12,14 @@ from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
 from engine.sandbox.graphql import resolver
+from engine.sandbox.listing import Fields, listed
 from engine.sandbox.refusals import bad_request, conflict, not_found
 
 tables(
     """
     CREATE TABLE IF NOT EXISTS projects (
-        number INTEGER PRIMARY KEY, entity INTEGER NOT NULL REFERENCES entities, name TEXT NOT NULL,
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        entity INTEGER NOT NULL REFERENCES entities, name TEXT NOT NULL,
         user INTEGER NOT NULL REFERENCES users, description TEXT, access TEXT NOT NULL, views TEXT,
         repo TEXT, docker_image TEXT, is_benchmark INTEGER NOT NULL DEFAULT 0,
         is_published INTEGER NOT NULL DEFAULT 0,
@@ -65,6 +67,19 @@ class Project:
     def internal_id(self) -> str:
         """Clients decode this one to the number."""
         return ids.encode("ProjectInternalId", self.number)
+
+
+PROJECT_FIELDS: Fields[Project] = {
+    "id": lambda _call, row: [row.number, row.id, row.internal_id],
+    "number": lambda _call, row: row.number,
+    "name": lambda _call, row: row.name,
+    "entity_id": lambda _call, row: row.entity_number,
+    "description": lambda _call, row: row.description,
+    "access": lambda _call, row: row.access,
+    "created_at": lambda _call, row: row.created,
+    "updated_at": lambda _call, row: row.updated,
+}
+"""How lists look at a project; filters by ``id`` may hold the bare number."""
 
 
 def find(call: Call, entity_name: str | None, name: str | None) -> Project | None:
@@ -170,15 +185,8 @@ def models(
 
 
 @resolver("Entity.projects")
-def entity_projects(
-    entity: Entity,
-    call: Call,
-    *,
-    order: str | None = None,  # noqa: ARG001
-    filters: str | None = None,  # noqa: ARG001
-    **page: Any,
-) -> Connection:
-    return _listed(visible(call, entity.name), page)
+def entity_projects(entity: Entity, call: Call, **rest: Any) -> Connection:
+    return listed(call, visible(call, entity.name), PROJECT_FIELDS, default="-created_at", **rest)
 
 
 @resolver("User.projects")
@@ -223,7 +231,7 @@ def project_updated_at(project: Project, _call: Call) -> str:
     return clock.to_wire(project.updated)
 
 
-@resolver("Project.readOnly", "Project.allowAllArtifactTypesInRegistry")
+@resolver("Project.readOnly")
 def project_is_not(_project: Project, _call: Call) -> bool:
     return False
 
@@ -234,10 +242,10 @@ def project_has_none(_project: Project, _call: Call) -> list[Any]:
     return []
 
 
-@resolver("Mutation.upsertModel")
-def upsert_model(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
+def upsert(call: Call, given: dict[str, Any]) -> dict[str, Any]:
+    """What ``upsertModel`` does to any project; a registry is more than that, see ``registry``."""
     if given.get("id"):
-        project = _owned(call, given["id"])
+        project = writable_of_id(call, given["id"])
         inserted = False
     else:
         entity = accounts.writable_entity(call, given.get("entityName"))
@@ -274,13 +282,6 @@ def rename_project(_root: None, call: Call, *, given: dict[str, Any]) -> dict[st
     return _upserted(call, project, given, inserted=False)
 
 
-@resolver("Mutation.deleteModel")
-def delete_model(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
-    project = _owned(call, given["id"])
-    call.db.execute("DELETE FROM projects WHERE number = ?", (project.number,))
-    return {"clientMutationId": given.get("clientMutationId"), "success": True}
-
-
 def _upserted(call: Call, project: Project, given: dict[str, Any], *, inserted: bool) -> dict[str, Any]:
     now = of_number(call, project.number)
     return {
@@ -292,7 +293,12 @@ def _upserted(call: Call, project: Project, given: dict[str, Any], *, inserted: 
     }
 
 
-def _owned(call: Call, id_: str) -> Project:
+def writable_of_id(call: Call, id_: str) -> Project:
+    """The project of this id, for a write.
+
+    Raises:
+        Refusal: 404 or 403.
+    """
     row = call.db.one(f"{_SELECT} WHERE projects.number = ?", (ids.decode("Project", id_),))
     if row is None:
         raise not_found(f"project {id_!r} not found")

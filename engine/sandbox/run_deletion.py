@@ -6,16 +6,21 @@ import json
 from typing import Any
 
 from engine.sandbox import clock, ids, projects, runs
+from engine.sandbox.artifact_deletion import delete_version
 from engine.sandbox.context import Call
 from engine.sandbox.graphql import resolver
+from engine.sandbox.lineage import outputs_of
 from engine.sandbox.refusals import bad_request
 from engine.sandbox.run_lists import select
+from engine.sandbox.runs import Run
 from engine.sandbox.upserts import check_tags
 
 
 @resolver("Mutation.deleteRun")
 def delete_run(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     run = runs.writable_of_id(call, given["id"])
+    if given.get("deleteArtifacts"):
+        _delete_outputs(call, run)
     runs.update(call, run, deleted=clock.now_ms())
     return {"clientMutationId": given.get("clientMutationId")}
 
@@ -24,6 +29,8 @@ def delete_run(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, A
 def delete_runs(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     project = projects.writable(call, given["entityName"], given["projectName"])
     for run in select(call, project, given["filters"]):
+        if given.get("deleteArtifacts"):
+            _delete_outputs(call, run)
         runs.update(call, run, deleted=clock.now_ms())
     return {"clientMutationId": given.get("clientMutationId"), "errors": None}
 
@@ -52,3 +59,8 @@ def modify_runs(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, 
         "clientMutationId": given.get("clientMutationId"),
         "runs": runs.of_numbers(call, (ids.decode("Run", run.id) for run in found)),
     }
+
+
+def _delete_outputs(call: Call, run: Run) -> None:
+    for artifact in outputs_of(call, run):
+        delete_version(call, artifact)

@@ -20,7 +20,7 @@ from engine.sandbox.runs import Run
 tables(
     """
     CREATE TABLE IF NOT EXISTS run_files (
-        number INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        number INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
         name TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (run, name)
     );
     """
@@ -87,7 +87,7 @@ class RunFile:
 
     @property
     def storage_path(self) -> str:
-        return _key(self.run, self.name)
+        return _key(self.run.number, self.name)
 
     @property
     def upload_url(self) -> str:
@@ -102,8 +102,8 @@ class RunFile:
         return self.upload_url if upload else self.direct_url
 
 
-def _key(run: Run, name: str) -> str:
-    return f"runs/{run.number}/{name}"
+def _key(run: int, name: str) -> str:
+    return f"runs/{run}/{name}"
 
 
 def check_file_name(name: str) -> None:
@@ -124,8 +124,14 @@ def find(call: Call, run: Run, names: Sequence[str]) -> list[RunFile]:
         row["name"]: row["number"]
         for row in call.db.rows("SELECT name, number FROM run_files WHERE run = ?", (run.number,))
     }
-    stored = call.objects.stats(_key(run, name) for name in names)
-    return [RunFile(call, run, name, numbers.get(name), stored.get(_key(run, name))) for name in names]
+    stored = call.objects.stats(_key(run.number, name) for name in names)
+    return [RunFile(call, run, name, numbers.get(name), stored.get(_key(run.number, name))) for name in names]
+
+
+def delete_objects(call: Call, run: int) -> None:
+    """Forget the bytes of all files of the run of this number."""
+    for row in call.db.all("SELECT name FROM run_files WHERE run = ?", (run,)):
+        call.objects.delete(_key(run, row["name"]))
 
 
 def all_of(call: Call, run: Run) -> list[RunFile]:
@@ -179,7 +185,7 @@ def delete_files(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str,
         if given.get("projectId") not in (None, run.project_number):
             raise bad_request(f"file {id_!r} is not in project {given['projectId']}")
         call.db.execute("DELETE FROM run_files WHERE run = ? AND name = ?", (run.number, row["name"]))
-        call.objects.delete(_key(run, row["name"]))
+        call.objects.delete(_key(run.number, row["name"]))
     return {"clientMutationId": given.get("clientMutationId"), "success": True}
 
 

@@ -17,7 +17,7 @@ from engine.sandbox.refusals import not_found
 tables(
     """
     CREATE TABLE IF NOT EXISTS runs (
-        number INTEGER PRIMARY KEY,
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
         project INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
         user INTEGER NOT NULL REFERENCES users,
         name TEXT NOT NULL, display_name TEXT, state TEXT NOT NULL, exit_code INTEGER,

@@ -77,7 +77,7 @@ def written(
     """What ``sdk_writer`` reports after it has written its runs to project ``sdk``."""
     directory = tmp_path_factory.mktemp("writer")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.sandbox.sdk_writer", str(directory)],
+        [sys.executable, "-m", "tests.sandbox.sdk_writer", str(directory), "--all"],
         env={**sdk_environment, "WANDB_BASE_URL": sandbox.url, "WANDB_API_KEY": sandbox.api_key},
         cwd=Path(__file__).parents[2],
         capture_output=True,

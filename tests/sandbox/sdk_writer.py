@@ -67,6 +67,21 @@ def refused(**arguments: Any) -> str:
     return "accepted"
 
 
+def branched() -> None:
+    with wandb.init(project=PROJECT, id="base") as run:
+        for step in range(10):
+            run.log({"x": step})
+    with wandb.init(project=PROJECT, resume_from="base?_step=4") as run:
+        run.log({"x": 100})
+    with wandb.init(project=PROJECT, id="forked", fork_from="base?_step=3") as run:
+        run.log({"x": 200})
+
+
+def shared() -> None:
+    with wandb.init(project=PROJECT, id="shared", settings=wandb.Settings(mode="shared")) as run:
+        run.log({"x": 1})
+
+
 def failing() -> None:
     run = wandb.init(project=PROJECT, id="failing")
     run.finish(exit_code=3)
@@ -81,6 +96,9 @@ def main(directory: Path) -> None:
         "must": refused(id="absent", resume="must"),
     }
     failing()
+    if "--all" in sys.argv:
+        branched()
+        shared()
     (directory / "report.json").write_text(json.dumps(report))
 
 

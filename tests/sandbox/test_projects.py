@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.sandbox.conftest import upsert
-from tests.servers import RunningSandbox
+from tests.servers import RunningSandbox, send
 
 UPSERT_MODEL = """mutation($name: String, $entity: String, $description: String) {
     upsertModel(input: {name: $name, entityName: $entity, description: $description}) {
@@ -66,3 +66,23 @@ def test_projects_are_listed_page_by_page_the_newest_first(sandbox: RunningSandb
         page = sandbox.graphql(query, key=eve, c=page["pageInfo"]["endCursor"])["models"]
         found += [edge["node"]["name"] for edge in page["edges"]]
     assert found == names[::-1]
+
+
+def test_nothing_of_a_deleted_project_comes_back_in_a_later_one(
+    sandbox: RunningSandbox, project: str
+) -> None:
+    run = upsert(sandbox, modelName=project, name="r")["bucket"]
+    create = """mutation($p: String!) { createRunFiles(input: {entityName: "ann", projectName: $p,
+        runName: "r", files: ["old.txt"]}) { files { uploadUrl directUrl } } }"""
+    (file,) = sandbox.graphql(create, p=project)["createRunFiles"]["files"]
+    assert send("PUT", file["uploadUrl"], b"old")[0] == 200
+    id_ = sandbox.graphql("query($p: String) { project(name: $p) { id } }", p=project)["project"]["id"]
+    sandbox.graphql("mutation($id: String!) { deleteModel(input: {id: $id}) { success } }", id=id_)
+    assert send("GET", file["directUrl"])[0] == 404
+    again = upsert(sandbox, modelName=project, name="r")["bucket"]
+    assert again["id"] != run["id"]
+    query = """query($p: String) { project(name: $p) { id run(name: "r") { fileCount
+        files(names: ["old.txt"]) { edges { node { sizeBytes } } } } } }"""
+    found = sandbox.graphql(query, p=project)["project"]
+    assert found["id"] != id_
+    assert found["run"] == {"fileCount": 0, "files": {"edges": [{"node": {"sizeBytes": 0}}]}}

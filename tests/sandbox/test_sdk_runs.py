@@ -153,6 +153,21 @@ def test_an_exit_code_makes_a_run_failed(api: wandb.Api) -> None:
     assert api.run("ann/sdk/failing").state == "failed"
 
 
+def test_a_rewound_run_goes_on_after_the_step_it_was_rewound_to(api: wandb.Api) -> None:
+    rows = list(api.run("ann/sdk/base").scan_history())
+    assert [(row["_step"], row["x"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 100)]
+
+
+def test_a_fork_begins_after_the_step_it_was_forked_at(api: wandb.Api) -> None:
+    assert [(row["_step"], row["x"]) for row in api.run("ann/sdk/forked").scan_history()] == [(4, 200)]
+
+
+def test_shared_mode_writes_like_a_run_of_one(api: wandb.Api) -> None:
+    run = api.run("ann/sdk/shared")
+    assert [row["x"] for row in run.scan_history()] == [1]
+    assert run.state == "finished"
+
+
 def test_the_public_api_edits_a_run(new_api: Callable[[], wandb.Api], new_run: Callable[..., Any]) -> None:
     bucket = new_run(name="edited", config='{"lr": {"value": 1}}')
     path = f"ann/{bucket['project']['name']}/edited"
