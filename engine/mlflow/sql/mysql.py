@@ -21,7 +21,7 @@ from engine.records import MetricPoints
 CONNECT_TIMEOUT_S = 10
 
 _POINTS = 'SELECT "key", step, timestamp, value, is_nan FROM metrics WHERE run_uuid = %s'
-_POINT_TYPES = (pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.bool_())
+_POINT_TYPES = (pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.int8())
 _DENIED = frozenset({1044, 1045, 1142, 1143, 1698})
 _UNKNOWN_DATABASE = 1049
 # Too many connections, deadlock, lock wait timeout, and all that the client itself reports (2000 and up).
