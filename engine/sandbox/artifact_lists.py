@@ -16,9 +16,9 @@ from engine.sandbox.listing import Fields, listed
 from engine.sandbox.projects import Project
 
 COLLECTION_FIELDS: Fields[Collection] = {
-    "id": lambda _call, row: row.id,
-    "collection_id": lambda _call, row: row.id,
-    "artifact_collection_id": lambda _call, row: row.id,
+    "id": lambda _call, row: [row.number, row.id],
+    "collection_id": lambda _call, row: [row.number, row.id],
+    "artifact_collection_id": lambda _call, row: [row.number, row.id],
     "number": lambda _call, row: row.number,
     "name": lambda _call, row: row.name,
     "description": lambda _call, row: row.description,

@@ -56,11 +56,6 @@ def entities(_root: None, call: Call, *, order: str | None = None, **page: Any) 
     return connection(accounts.entities_of(call.db, call.user), lambda entity: [entity.number], **page)
 
 
-@resolver("Query.organization")
-def organization(_root: None, _call: Call, **_which: Any) -> None:
-    """The sandbox has no organisations; a client then has no registry."""
-
-
 # --- User
 
 
@@ -98,11 +93,6 @@ def created_at(thing: User | Entity, _call: Call) -> str:
 def teams(user: User, call: Call, **page: Any) -> Connection:
     found = [entity for entity in accounts.entities_of(call.db, user) if entity.is_team]
     return connection(found, lambda entity: [entity.name], **page)
-
-
-@resolver("User.organizations")
-def organizations(_user: User, _call: Call, *, email_domain: str | None = None) -> list[Any]:  # noqa: ARG001
-    return []
 
 
 @resolver("User.photoUrl", "User.deletedAt", "User.limits", "User.apiKey", "Entity.photoUrl", "Entity.limits")
@@ -181,16 +171,6 @@ def member_count(entity: Entity, call: Call) -> int:
 @resolver("Entity.user")
 def entity_user(entity: Entity, call: Call) -> User | None:
     return None if entity.is_team else accounts.user_of_name(call.db, entity.name)
-
-
-@resolver("Entity.organization")
-def entity_organization(_entity: Entity, _call: Call) -> None:
-    """See ``organization``."""
-
-
-@resolver("Entity.entityType")
-def entity_type(entity: Entity, _call: Call) -> str:
-    return "team" if entity.is_team else "user"
 
 
 @resolver("Entity.defaultAccess")

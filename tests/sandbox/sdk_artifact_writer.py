@@ -21,6 +21,7 @@ PROJECT = "sdk-artifacts"
 def main(directory: Path) -> None:
     os.chdir(directory)
     report = {"producer": producer(directory), "consumer": consumer()}
+    report["registry"] = registry()
     report["reader"] = reader(directory)
     (directory / "report.json").write_text(json.dumps(report))
 
@@ -72,6 +73,34 @@ def consumer() -> dict[str, Any]:
             "used": [by_alias.version, by_version.version, by_digest.version],
             "linked": [linked.name, sorted(linked.aliases), linked.is_link, linked.source_version],
         }
+
+
+def registry() -> dict[str, Any]:
+    api = wandb.Api()
+    made = api.create_registry(
+        organization="sandbox",
+        name="data",
+        visibility="organization",
+        description="the good ones",
+        artifact_types=["dataset"],
+    )
+    source = api.artifact(f"{PROJECT}/ds:v1")
+    linked = source.link("wandb-registry-data/curated", aliases=["gold"])
+    table = api.artifact(f"{PROJECT}/run-producer-table:v0")
+    try:
+        table.link("wandb-registry-data/tables")
+    except Exception as error:  # noqa: BLE001  # whatever the SDK makes of the refusal
+        refused = str(error)
+    found = api.registries(organization="sandbox", filter={"name": "data"})
+    return {
+        "made": [made.name, made.full_name, made.organization, list(made.artifact_types)],
+        "linked": [linked.qualified_name, sorted(linked.aliases), linked.source_qualified_name],
+        "refused": refused,
+        "listed": [registry.name for registry in found],
+        "collections": [collection.name for collection in found.collections(filter={"name": "curated"})],
+        "versions": [version.name for version in found.versions()],
+        "again": api.artifact("wandb-registry-data/curated:gold").source_name,
+    }
 
 
 def reader(directory: Path) -> dict[str, Any]:

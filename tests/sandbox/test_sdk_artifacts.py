@@ -69,6 +69,23 @@ def test_artifacts_are_linked(written: Any, api: wandb.Api) -> None:
     assert (linked.source_project, linked.source_name) == (PROJECT, "ds:v0")
 
 
+def test_a_registry_holds_links_of_the_types_it_takes(written: Any) -> None:
+    registry = written["registry"]
+    assert registry["made"] == ["data", "wandb-registry-data", "sandbox", ["dataset"]]
+    target, aliases, source = registry["linked"]
+    assert target == "sandbox-org/wandb-registry-data/curated:v0"
+    assert (aliases, source) == (["gold", "latest"], f"ann/{PROJECT}/ds:v1")
+    assert "takes no artifacts of type 'run_table'" in registry["refused"]
+
+
+def test_a_registry_is_searched(written: Any) -> None:
+    registry = written["registry"]
+    assert registry["listed"] == ["data"]
+    assert registry["collections"] == ["curated"]
+    assert registry["versions"] == ["curated:v0"]
+    assert registry["again"] == "ds:v1"
+
+
 def test_downloads_are_what_was_logged_and_verify(written: Any) -> None:
     assert written["reader"]["downloaded"] == {"data/a.txt": md5_hex("one"), "data/b.txt": md5_hex("two")}
 
