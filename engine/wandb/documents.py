@@ -58,6 +58,12 @@ mutation UpsertBucket(
 }
 """
 
+UPDATE_RUN_STATE: Final = """
+mutation UpdateRunState($id: ID!, $state: String!) {
+  updateRunState(input: { id: $id, state: $state }) { success }
+}
+"""
+
 CREATE_RUN_FILES: Final = """
 mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
   createRunFiles(input: { entityName: $entity, projectName: $project, runName: $run, files: $files }) {

@@ -67,8 +67,9 @@ async def open_run(
     Raises:
         Conflict: a run of this id was deleted, so that the server never takes the id again.
     """
-    placed = await _upsert(client, namespace, mapping)
+    storage_id, placed = await _upsert(client, namespace, mapping)
     return WandbRunWriter(
+        storage_id=storage_id,
         client=client,
         context=context,
         namespace=placed,
@@ -82,7 +83,9 @@ async def open_run(
     )
 
 
-async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> Namespace:
+async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> tuple[str, Namespace]:
+    """The server's own id of the run, and where it put it."""
+
     async def attempt() -> Json:
         try:
             return await client.graphql(
@@ -100,13 +103,14 @@ async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping
     bucket = (await retrying(attempt))["upsertBucket"]["bucket"]
     # The server's spelling counts from here on.
     project = bucket["project"]
-    return Namespace(project["entity"]["name"], project["name"])
+    return bucket["id"], Namespace(project["entity"]["name"], project["name"])
 
 
 @dataclass(slots=True, kw_only=True)
 class WandbRunWriter:
     """A ``RunWriter``. The last lines of a history travel with ``finish``; ``write_history`` counts them."""
 
+    storage_id: str
     client: WandbClient
     context: Context
     namespace: Namespace
@@ -218,7 +222,17 @@ class WandbRunWriter:
             exit_code=ending.exit_code if complete else None,
             preempting=ending.preempting and complete,
         )
+        if complete and ending.upsert_state is not None and not announced:
+            await self._announce_again(ending.upsert_state)
         return Receipt(items=1)
+
+    async def _announce_again(self, state: str) -> None:
+        try:
+            await self.client.graphql(
+                documents.UPDATE_RUN_STATE, {"id": self.storage_id, "state": state}, self.mapping.subject
+            )
+        except Unsupported:
+            self.mapping.lose("state_not_representable", f"this server cannot set a run back to {state}")
 
     def _summary(self) -> str | None:
         """The summary line; None if there is nothing to sum up, so that an announced run stays announced."""

@@ -198,6 +198,14 @@ async def test_the_state_is_the_nearest_that_a_server_takes(
     assert read.config["_import"]["state"] == "WORD"
 
 
+async def test_a_run_that_is_only_scheduled_stays_so_even_if_it_has_a_history(opened: Opened, api: wandb.Api):
+    async with opened() as (destination, namespace):
+        await write(destination, namespace, a_run(state=RunState.PENDING), [("loss", 0, START, 1.0)])
+    read = api.run(f"{namespace.path}/{a_run().id}")
+    assert read.state == "pending"
+    assert len(list(read.scan_history())) == 1
+
+
 async def test_a_deleted_id_is_refused_at_once_with_a_way_out(
     opened: Opened, sandbox: RunningSandbox, context: Context
 ):
