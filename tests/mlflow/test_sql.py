@@ -260,6 +260,14 @@ class TestHistory:
             assert run.summary is not None
             assert run.summary[""] == inf
 
+    async def test_points_arrive_that_latest_metrics_does_not_know(self, store: Store):
+        sql = Sql(store)
+        sql.run(sql.experiment("e"), "r", points=[("m", 0, BEGAN, 1.0)])
+        change(store, "DELETE FROM latest_metrics")
+        async with opened(store.uri) as source:
+            (run,) = await runs_of(source)
+            assert await points_of(source, run) == [("m", 0, BEGAN, 1.0)]
+
     async def test_a_long_one_comes_in_chunks(self, store: Store):
         count = 2 * MetricPoints.CHUNK_POINTS + 5
         sql = Sql(store)
@@ -358,6 +366,18 @@ async def test_paging_gives_the_same_runs_whatever_the_size_of_pages(
     assert len(expected) == 23
     order = [(run.started_at or 0, run.id) for run in expected]
     assert order == sorted(order)
+
+
+async def test_experiments_of_one_name_in_two_workspaces_stay_apart(store: Store):
+    sql = Sql(store)
+    for workspace in ("default", "team"):
+        sql.run(sql.experiment(f"e of {workspace}"), workspace)
+        change(
+            store, f"UPDATE experiments SET workspace = '{workspace}', name = 'e' WHERE name LIKE 'e of %'"
+        )
+    async with opened(store.uri) as source:
+        runs = await labelled(source)
+    assert {label: run.namespace.path for label, run in runs.items()} == {"default": "e", "team": "team/e"}
 
 
 class TestPostgresql:

@@ -48,7 +48,7 @@ class Position:
 def experiments(session: Session, schema: Schema, *, include_deleted: bool) -> list[RawExperiment]:
     """All experiments by ascending id."""
     workspace = "workspace" if "workspace" in schema["experiments"] else "NULL"
-    stage = "" if include_deleted else f"WHERE lifecycle_stage = '{ACTIVE}'"
+    only_active = "" if include_deleted else f"WHERE lifecycle_stage = '{ACTIVE}'"
     tags: dict[int, dict[str, str]] = defaultdict(dict)
     for experiment_id, key, value in session.rows(
         'SELECT experiment_id, "key", value FROM experiment_tags', "itt"
@@ -56,7 +56,7 @@ def experiments(session: Session, schema: Schema, *, include_deleted: bool) -> l
         tags[experiment_id][key] = value or ""
     rows = session.rows(
         "SELECT experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time, "
-        f"{workspace} FROM experiments {stage} ORDER BY experiment_id",
+        f"{workspace} FROM experiments {only_active} ORDER BY experiment_id",
         "itttiit",
     )
     return [

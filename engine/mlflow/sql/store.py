@@ -176,10 +176,8 @@ class SqlStore:
         self,
         experiment_id: str,  # noqa: ARG002 - what a REST store needs
         run_id: str,
-        latest: Mapping[str, LatestMetric],
+        latest: Mapping[str, LatestMetric],  # noqa: ARG002 - rows may lack in latest_metrics
     ) -> AsyncGenerator[MetricPoints]:
-        if not latest:
-            return
         async with aclosing(self._threads.iterate(self._database.points(run_id))) as batches:
             async for batch in batches:
                 yield self._points(batch, run_id)
