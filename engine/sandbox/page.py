@@ -53,7 +53,7 @@ async def front(request: web.Request) -> web.Response:
         rows = [
             [
                 _link(project.name, entity, project.name),
-                _number(len(runs.in_project(call, project))),
+                _number(runs.count(call, project)),
                 _when(project.updated),
             ]
             for project in found

@@ -9,35 +9,45 @@ from typing import Any
 from engine.sandbox import accounts, runs
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
+from engine.sandbox.database import Row
 from engine.sandbox.filters import MISSING, Filter, dotted
 from engine.sandbox.graphql import resolver, snake
 from engine.sandbox.history import keys_of
 from engine.sandbox.json_text import loads, strict
 from engine.sandbox.projects import Project
 from engine.sandbox.refusals import bad_request
-from engine.sandbox.runs import Listed, Run
+from engine.sandbox.runs import Run
 
 DEFAULT_PAGE = 50
 
-_COLUMNS: dict[str, Callable[[Run], Any]] = {
-    "name": lambda run: run.name,
-    "display_name": lambda run: run.display_name,
-    "state": lambda run: run.state,
-    "group": lambda run: run.group,
-    "group_name": lambda run: run.group,
-    "job_type": lambda run: run.job_type,
-    "tags": lambda run: run.tags or None,
-    "sweep": lambda run: run.sweep_name,
-    "sweep_name": lambda run: run.sweep_name,
-    "host": lambda run: run.host,
-    "commit": lambda run: run.commit,
-    "notes": lambda run: run.notes,
-    "description": lambda run: run.description,
-    "created_at": lambda run: run.created,
-    "heartbeat_at": lambda run: run.heartbeat,
-    "updated_at": lambda run: run.updated,
-    "duration": lambda run: (run.heartbeat - run.created) // 1000,
+# Keys of filters and orders, in snake case, and the columns that they mean.
+_COLUMNS = {
+    "name": "name",
+    "display_name": "display_name",
+    "group": "run_group",
+    "group_name": "run_group",
+    "job_type": "job_type",
+    "sweep": "sweep",
+    "sweep_name": "sweep",
+    "host": "host",
+    "commit": "commit_hash",
+    "notes": "notes",
+    "description": "description",
+    "created_at": "created",
+    "heartbeat_at": "heartbeat",
+    "updated_at": "updated",
 }
+
+_DERIVED: dict[str, tuple[frozenset[str], Callable[[Row], Any]]] = {
+    "state": (frozenset({"state", "heartbeat"}), lambda row: runs.state_of(row["state"], row["heartbeat"])),
+    "tags": (frozenset({"tags"}), lambda row: json.loads(row["tags"]) or None),
+    "duration": (
+        frozenset({"heartbeat", "created"}),
+        lambda row: (row["heartbeat"] - row["created"]) // 1000,
+    ),
+}
+
+_SECTIONS = {"config": "config", "summary_metrics": "summary", "summaryMetrics": "summary", "tags": "tags"}
 
 _MOMENTS = frozenset({"createdAt", "created_at", "heartbeatAt", "heartbeat_at", "updatedAt", "updated_at"})
 
@@ -45,35 +55,41 @@ _MOMENTS = frozenset({"createdAt", "created_at", "heartbeatAt", "heartbeat_at", 
 class _Document:
     """One run as filters and orders see it; config and summary are parsed once, and only if asked for."""
 
-    __slots__ = ("_call", "_config", "_summary", "listed")
+    __slots__ = ("_call", "_config", "_summary", "row")
 
-    def __init__(self, call: Call, listed: Listed) -> None:
-        self.listed = listed
+    def __init__(self, call: Call, row: Row) -> None:
+        self.row = row
         self._call = call
         self._config: Any = None
         self._summary: Any = None
 
     def __call__(self, path: str) -> Any:
-        run = self.listed.run
-        section, _, rest = path.partition(".")
-        if section == "config" and rest:
-            return self._in_config(rest)
-        if section in ("summary_metrics", "summaryMetrics") and rest:
-            if self._summary is None:
-                self._summary = loads(self.listed.summary or "{}")
-            return dotted(self._summary, rest)
-        if path.startswith("keys_info.keys."):
-            return keys_of(self._call.db, run.number).get(path.removeprefix("keys_info.keys."), MISSING)
-        if section == "tags" and rest:
-            return rest in run.tags
-        if path in ("username", "user"):
-            return accounts.user_of_number(self._call.db, run.user_number).username
-        value = _COLUMNS[snake(path)](run)
+        if column := _COLUMNS.get(snake(path)):
+            value = self.row[column]
+        elif derived := _DERIVED.get(path):
+            value = derived[1](self.row)
+        else:
+            return self._elsewhere(path)
         return MISSING if value is None else value
+
+    def _elsewhere(self, path: str) -> Any:
+        section, _, rest = path.partition(".")
+        if section == "config":
+            return self._in_config(rest)
+        if section in ("summary_metrics", "summaryMetrics"):
+            if self._summary is None:
+                self._summary = loads(self.row["summary"] or "{}")
+            return dotted(self._summary, rest)
+        if section == "tags":
+            return rest in json.loads(self.row["tags"])
+        if section == "keys_info":
+            keys = keys_of(self._call.db, self.row["number"])
+            return keys.get(path.removeprefix("keys_info.keys."), MISSING)
+        return accounts.user_of_number(self._call.db, self.row["user"]).username
 
     def _in_config(self, path: str) -> Any:
         if self._config is None:
-            self._config = loads(self.listed.config or "{}")
+            self._config = loads(self.row["config"] or "{}")
         found = dotted(self._config, path)
         if found is MISSING or (isinstance(found, dict) and "value" in found and path in self._config):
             # The web application leaves out the `value` that each key of a config has.
@@ -86,16 +102,24 @@ def _has_value(entry: Any) -> bool:
     return isinstance(entry, dict) and "value" in entry
 
 
-def _check(path: str) -> None:
+def _columns_for(path: str) -> frozenset[str]:
+    """The columns that answer a path.
+
+    Raises:
+        Refusal: 400, runs have nothing of this name.
+    """
+    if column := _COLUMNS.get(snake(path)):
+        return frozenset({column})
+    if derived := _DERIVED.get(path):
+        return derived[0]
     section, _, rest = path.partition(".")
-    in_bulk = section in ("config", "summary_metrics", "summaryMetrics", "tags") and bool(rest)
-    elsewhere = in_bulk or path.startswith("keys_info.keys.") or path in ("username", "user")
-    if not elsewhere and snake(path) not in _COLUMNS:
-        raise bad_request(f"runs cannot be filtered or ordered by {path!r}")
-
-
-def _needs_bulk(paths: set[str]) -> bool:
-    return any(path.startswith(("config.", "summary_metrics.", "summaryMetrics.")) for path in paths)
+    if section == "keys_info" and rest.startswith("keys."):
+        return frozenset()
+    if rest and (column := _SECTIONS.get(section)):
+        return frozenset({column})
+    if path in ("username", "user"):
+        return frozenset({"user"})
+    raise bad_request(f"runs cannot be filtered or ordered by {path!r}")
 
 
 def _order(text: str | None) -> list[tuple[str, bool]]:
@@ -103,7 +127,6 @@ def _order(text: str | None) -> list[tuple[str, bool]]:
     parts = []
     for part in (text or "+created_at").split(","):
         direction, path = (part[0], part[1:]) if part[:1] in ("+", "-") else ("+", part)
-        _check(path)
         parts.append((path, direction == "-"))
     return parts
 
@@ -118,19 +141,17 @@ def _matching(
     deleted: bool = False,
 ) -> list[_Document]:
     wanted = Filter.parse(filters, moments=_MOMENTS)
-    for path in wanted.paths:
-        _check(path)
-    bulk = _needs_bulk(wanted.paths | (also or set()))
-    documents = [
-        _Document(call, listed)
-        for listed in runs.in_project(call, project, sweep=sweep, bulk=bulk, deleted=deleted)
-    ]
+    # Only the columns in question: of many runs, most are read just to be sorted.
+    columns = frozenset({"number"}).union(*map(_columns_for, wanted.paths | (also or set())))
+    found = runs.rows(call, project, ", ".join(sorted(columns)), sweep=sweep, deleted=deleted)
+    documents = [_Document(call, row) for row in found]
     return [document for document in documents if wanted.matches(document)] if wanted.paths else documents
 
 
 def select(call: Call, project: Project, filters: str | None, *, deleted: bool = False) -> list[Run]:
     """The runs of a project that match, in the order of creation."""
-    return [document.listed.run for document in _matching(call, project, filters, deleted=deleted)]
+    found = _matching(call, project, filters, deleted=deleted)
+    return runs.of_numbers(call, (document.row["number"] for document in found))
 
 
 def run_connection(
@@ -148,7 +169,7 @@ def run_connection(
     documents = _matching(call, project, filters, also={path for path, _ in parts}, sweep=sweep)
 
     def key(document: _Document) -> list[Any]:
-        return [*(_sortable(document(path)) for path, _ in parts), document.listed.run.number]
+        return [*(_sortable(document(path)) for path, _ in parts), document.row["number"]]
 
     descends = [down for _, down in parts]
     return connection(
@@ -156,7 +177,7 @@ def run_connection(
         key,
         descending=descends[0] if len(parts) == 1 else [*descends, descends[-1]],
         first=first if first is not None or page.get("last") is not None else DEFAULT_PAGE,
-        node=lambda document: document.listed.run,
+        node=lambda document: runs.of_number(call, document.row["number"]),
         **page,
     )
 
@@ -185,16 +206,14 @@ def project_runs(
 
 @resolver("Project.runCount")
 def run_count(project: Project, call: Call, *, filters: str | None = None) -> int:
+    if filters in (None, "", "{}"):
+        return runs.count(call, project)
     return len(_matching(call, project, filters))
 
 
 @resolver("Project.totalRuns", "Project.bucketCount")
 def total_runs(project: Project, call: Call) -> int:
-    count = call.db.value(
-        "SELECT count(*) FROM runs WHERE project = ? AND deleted IS NULL", (project.number,)
-    )
-    assert isinstance(count, int)
-    return count
+    return runs.count(call, project)
 
 
 @resolver("RunConnection.totalCountApprox")

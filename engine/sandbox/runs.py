@@ -86,9 +86,14 @@ class Run:
     @property
     def state(self) -> str:
         """Derived, because a run that crashed says nothing more."""
-        if self.recorded_state in _SILENT and clock.now_ms() - self.heartbeat > CRASHED_AFTER_MS:
-            return _SILENT[self.recorded_state]
-        return self.recorded_state
+        return state_of(self.recorded_state, self.heartbeat)
+
+
+def state_of(recorded: str, heartbeat: int) -> str:
+    """What a recorded state means by now."""
+    if recorded in _SILENT and clock.now_ms() - heartbeat > CRASHED_AFTER_MS:
+        return _SILENT[recorded]
+    return recorded
 
 
 def find(call: Call, project: Project, name: str, *, deleted: bool = False) -> Run | None:
@@ -155,23 +160,47 @@ def in_project(
         deleted: those that were deleted, instead.
     """
     columns = f"{_COLUMNS}, config, summary" if bulk else _COLUMNS
-    rows = call.db.all(
+    return [Listed(row) for row in rows(call, project, columns, sweep=sweep, deleted=deleted)]
+
+
+def rows(
+    call: Call, project: Project, columns: str, *, sweep: str | None = None, deleted: bool = False
+) -> list[Row]:
+    """Some columns of all runs of a project, in the order of creation; see ``in_project``."""
+    return call.db.all(
         f"""SELECT {columns} FROM runs WHERE project = :project AND (deleted IS NOT NULL) = :deleted
         AND (:sweep IS NULL OR sweep = :sweep) ORDER BY number""",  # noqa: S608
         {"project": project.number, "sweep": sweep, "deleted": deleted},
     )
-    return [
-        Listed(_run(row), row["config"] if bulk else None, row["summary"] if bulk else None) for row in rows
-    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run on its way through filters and order, with the bulk that they ask for."""
+    """A run with its config and summary, if they were asked for."""
 
-    run: Run
-    config: str | None
-    summary: str | None
+    row: Row
+
+    @property
+    def run(self) -> Run:
+        return _run(self.row)
+
+    @property
+    def config(self) -> str | None:
+        text: str | None = self.row["config"]
+        return text
+
+    @property
+    def summary(self) -> str | None:
+        text: str | None = self.row["summary"]
+        return text
+
+
+def count(call: Call, project: Project) -> int:
+    """How many runs a project has."""
+    found: int = call.db.value(
+        "SELECT count(*) FROM runs WHERE project = ? AND deleted IS NULL", (project.number,)
+    )
+    return found
 
 
 def column(call: Call, run: Run, name: str) -> Any:
