@@ -150,15 +150,11 @@ class WandbRunWriter:
         return Receipt(items=1, points=points, rows=rows)
 
     async def _write_points(self, store: PointStore) -> int:
-        def call(function: Callable[..., T], *arguments: Any) -> Any:
-            if store.count <= INLINE_POINTS:
-                return _immediate(function, *arguments)
-            return anyio.to_thread.run_sync(function, *arguments)
-
-        layout: Layout = await call(layout_of, store, self.mapping.system)
+        in_thread = store.count > INLINE_POINTS
+        layout = await _call(in_thread, layout_of, store, self.mapping.system)
         encoder = RowEncoder(store, layout, self.mapping.run.started_at)
         windows, rows = encoder.lines(), 0
-        while (lines := await call(next, windows, None)) is not None:
+        while (lines := await _call(in_thread, next, windows, None)) is not None:
             rows += len(lines.lines)
             await self.stream.add(lines)
         self.last, self.latest, self.renamed = encoder.last, dict(encoder.latest()), dict(layout.renamed)
@@ -256,5 +252,5 @@ class WandbRunWriter:
         return line
 
 
-async def _immediate(function: Callable[..., T], *arguments: Any) -> T:
-    return function(*arguments)
+async def _call(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:
+    return await anyio.to_thread.run_sync(function, *arguments) if in_thread else function(*arguments)

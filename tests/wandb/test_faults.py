@@ -16,7 +16,7 @@ from engine.wandb import WandbDestination
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import ENTITY
 from tests.wandb.faults import FaultyServer, faulty
-from tests.wandb.test_destination import START, chunks, contents, entries
+from tests.wandb.making import START, chunks, contents, entries
 
 pytestmark = pytest.mark.anyio
 
