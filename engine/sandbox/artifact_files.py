@@ -7,58 +7,113 @@ import base64
 import binascii
 import json
 import mimetypes
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 from engine.sandbox import artifact_records as records
 from engine.sandbox.artifact_access import sequence_of, writable_artifact
-from engine.sandbox.artifact_contents import Entry, blob_key, hex_digest
+from engine.sandbox.artifact_contents import Entry, blob_key
 from engine.sandbox.artifact_records import Artifact, Membership
 from engine.sandbox.artifact_rules import check_path
 from engine.sandbox.connections import Connection, wrap
 from engine.sandbox.context import Call
 from engine.sandbox.graphql import resolver
-from engine.sandbox.objects import DAY_S, Part
+from engine.sandbox.objects import DAY_S, ObjectStore, Part
 from engine.sandbox.refusals import Refusal, bad_request, conflict, not_found
 from engine.sandbox.s3_errors import S3Error
 
 # -- nodes
 
 
-def file_node(
-    call: Call, artifact: Artifact, name: str, digest: str, *, key: str | None = None, ref: str | None = None
-) -> dict[str, Any]:
-    """A ``File`` that is stored at ``key``, or is the reference ``ref``."""
-    url = ref or (call.objects.download_url(key, expires_s=DAY_S) if key else "")
-    return {
-        "artifact": artifact,
-        "createdAt": artifact.created_at,
-        "deletedAt": None,
-        "digest": digest,
-        "directUrl": url,
-        "displayName": name,
-        "exists": lambda: ref is not None or (key is not None and call.objects.stat(key) is not None),
-        "id": base64.b64encode(f"ArtifactFile:{artifact.number}/{name}".encode()).decode(),
-        "isReference": ref is not None,
-        "md5": None if ref is not None else digest,
-        "mimetype": mimetypes.guess_type(name)[0],
-        "name": name,
-        "sizeBytes": lambda: stored.size if key and (stored := call.objects.stat(key)) else 0,
-        "storagePath": key,
-        "updatedAt": artifact.updated_at,
-        "uploadHeaders": [],
-        "uploadMultipartUrls": None,
-        "uploadUrl": None,
-        "url": lambda upload=None: url,  # noqa: ARG005
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactFile:
+    """A file of an artifact as GraphQL shows it; what is not asked for is not worked out.
+
+    Attributes:
+        key: where the bytes are stored; None for a reference.
+        ref: URI of a reference.
+        known_size: bytes, if the manifest tells.
+    """
+
+    typename: ClassVar[str] = "File"
+    objects: ObjectStore
+    artifact: Artifact
+    name: str
+    digest: str
+    key: str | None = None
+    ref: str | None = None
+    known_size: int | None = None
+    known_mimetype: str | None = None
+    upload_url: str | None = None
+    upload_headers: Sequence[str] = ()
+    upload_multipart_urls: Mapping[str, Any] | None = None
+    deleted_at: None = None
+
+    @property
+    def id(self) -> str:
+        return base64.b64encode(f"ArtifactFile:{self.artifact.number}/{self.name}".encode()).decode()
+
+    @property
+    def display_name(self) -> str:
+        return self.name
+
+    @property
+    def direct_url(self) -> str:
+        if self.key is None:
+            return self.ref or ""
+        return self.objects.download_url(self.key, expires_s=DAY_S)
+
+    def url(self, *, upload: bool | None = None) -> str | None:
+        """As clients name it; for an upload, the upload URL."""
+        return self.upload_url if upload else self.direct_url
+
+    @property
+    def storage_path(self) -> str | None:
+        return self.key
+
+    @property
+    def is_reference(self) -> bool:
+        return self.ref is not None
+
+    @property
+    def exists(self) -> bool:
+        return self.is_reference or (self.key is not None and self.objects.stat(self.key) is not None)
+
+    @property
+    def md5(self) -> str | None:
+        return None if self.is_reference else self.digest
+
+    @property
+    def mimetype(self) -> str | None:
+        return self.known_mimetype or mimetypes.guess_type(self.name)[0]
+
+    @property
+    def size_bytes(self) -> int:
+        if self.known_size is None and self.key is not None:
+            stored = self.objects.stat(self.key)
+            return stored.size if stored else 0
+        return self.known_size or 0
+
+    @property
+    def created_at(self) -> str:
+        return self.artifact.created_at
+
+    @property
+    def updated_at(self) -> str | None:
+        return self.artifact.updated_at
 
 
-def _entry_node(call: Call, artifact: Artifact, entry: Entry) -> dict[str, Any]:
-    key = None if entry.birth is None else blob_key(entry.birth, entry.digest)
-    return {
-        **file_node(call, artifact, entry.path, entry.digest, key=key, ref=entry.ref),
-        "sizeBytes": entry.size,
-    }
+def _entry_node(call: Call, artifact: Artifact, entry: Entry) -> ArtifactFile:
+    return ArtifactFile(
+        objects=call.objects,
+        artifact=artifact,
+        name=entry.path,
+        digest=entry.digest,
+        key=None if entry.birth is None else blob_key(entry.birth, entry.digest),
+        ref=entry.ref,
+        known_size=entry.size,
+    )
 
 
 # -- upload
@@ -68,49 +123,66 @@ def _entry_node(call: Call, artifact: Artifact, entry: Entry) -> dict[str, Any]:
 def create_files(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     if given.get("digestAlgorithm") not in (None, "MANIFEST_MD5"):
         raise bad_request("this server stores files by their MD5")
-    artifacts: dict[str, Artifact] = {}
+    homes: dict[str, _Home] = {}
     edges = []
     for number, spec in enumerate(given["artifactFiles"]):
         artifact_id = spec["artifactID"]
-        if artifact_id not in artifacts:
-            artifacts[artifact_id] = writable_artifact(call, artifact_id)
-        node = _upload_node(call, artifacts[artifact_id], spec)
+        if artifact_id not in homes:
+            artifact = writable_artifact(call, artifact_id)
+            homes[artifact_id] = _Home(artifact, sequence_of(call, artifact).project)
+        node = _upload_node(call, homes[artifact_id], spec)
         edges.append({"cursor": str(number), "node": node})
     # Edges answer the request by position, so there is one page only.
     files = {**wrap(edges, has_next=False, has_previous=False, total=len(edges)), "uploadHeaders": []}
     return {"clientMutationId": given.get("clientMutationId"), "files": lambda **_page: files}
 
 
-def _upload_node(call: Call, artifact: Artifact, spec: Mapping[str, Any]) -> dict[str, Any]:
+class _Home(NamedTuple):
+    """The version that files are uploaded for, and the number of its project."""
+
+    artifact: Artifact
+    project: int
+
+
+def _upload_node(call: Call, home: _Home, spec: Mapping[str, Any]) -> ArtifactFile:
+    artifact, md5 = home.artifact, spec["md5"]
     if artifact.state != "PENDING":
         raise conflict("the artifact is committed, it takes no more files")
     check_path(spec["name"])
-    md5 = spec["md5"]
-    hex_digest(md5)
-    birth = _stored_for(call, artifact, md5)
+    birth = _stored_for(call, home, md5)
     if birth is not None:
-        owner = records.artifact_by_number(call.db, birth)
-        return file_node(call, owner, spec["name"], md5, key=blob_key(birth, md5))
+        return ArtifactFile(
+            objects=call.objects,
+            artifact=artifact if birth == artifact.number else records.artifact_by_number(call.db, birth),
+            name=spec["name"],
+            digest=md5,
+            key=blob_key(birth, md5),
+        )
+    key = blob_key(artifact.number, md5)
     call.db.execute(
         "INSERT OR IGNORE INTO artifact_blobs (project, md5, birth) VALUES (?, ?, ?)",
-        (sequence_of(call, artifact).project, md5, artifact.number),
+        (home.project, md5, artifact.number),
     )
-    key = blob_key(artifact.number, md5)
     content_type = spec.get("mimetype") or mimetypes.guess_type(spec["name"])[0] or "application/octet-stream"
-    return {
-        **file_node(call, artifact, spec["name"], md5, key=key),
-        "uploadUrl": call.objects.upload_url(key, content_type=content_type, md5_b64=md5, expires_s=DAY_S),
-        "uploadHeaders": [f"Content-MD5:{md5}", f"Content-Type:{content_type}"],
-        "uploadMultipartUrls": _part_urls(call, key, content_type, spec.get("uploadPartsInput")),
-    }
+    return ArtifactFile(
+        objects=call.objects,
+        artifact=artifact,
+        name=spec["name"],
+        digest=md5,
+        key=key,
+        known_mimetype=content_type,
+        upload_url=call.objects.upload_url(key, content_type=content_type, md5_b64=md5, expires_s=DAY_S),
+        upload_headers=[f"Content-MD5:{md5}", f"Content-Type:{content_type}"],
+        upload_multipart_urls=_part_urls(call, key, content_type, spec.get("uploadPartsInput")),
+    )
 
 
-def _stored_for(call: Call, artifact: Artifact, md5: str) -> int | None:
+def _stored_for(call: Call, home: _Home, md5: str) -> int | None:
     """The version that has brought this content, if it is stored and will stay."""
     rows = call.db.all(
         "SELECT birth FROM artifact_blobs b JOIN artifacts a ON a.number = b.birth "
         "WHERE b.project = ? AND b.md5 = ? AND (a.state = 'COMMITTED' OR a.number = ?) ORDER BY birth",
-        (sequence_of(call, artifact).project, md5, artifact.number),
+        (home.project, md5, home.artifact.number),
     )
     for row in rows:
         if call.objects.stat(blob_key(row["birth"], md5)) is not None:

@@ -10,7 +10,7 @@ from engine.sandbox import artifact_records as records
 from engine.sandbox import clock, ids
 from engine.sandbox.artifact_access import readable_artifact, writable_artifact
 from engine.sandbox.artifact_contents import hex_digest, manifest_key
-from engine.sandbox.artifact_files import file_node
+from engine.sandbox.artifact_files import ArtifactFile
 from engine.sandbox.artifact_records import Artifact
 from engine.sandbox.context import Call
 from engine.sandbox.database import Database
@@ -68,18 +68,22 @@ def manifest_artifact(manifest: Manifest, call: Call) -> Artifact:
 
 
 @resolver("ArtifactManifest.file")
-def manifest_file(manifest: Manifest, call: Call) -> dict[str, Any]:
+def manifest_file(manifest: Manifest, call: Call) -> ArtifactFile:
     artifact = records.artifact_by_number(call.db, manifest.artifact)
-    pending = artifact.state == "PENDING"
-    md5 = manifest.digest or None
-    headers = [f"Content-MD5:{md5}", f"Content-Type:{CONTENT_TYPE}"] if md5 else []
-    upload = call.objects.upload_url(manifest.key, md5_b64=md5, content_type=CONTENT_TYPE if md5 else None)
-    return {
-        **file_node(call, artifact, manifest.name, manifest.digest, key=manifest.key),
-        "mimetype": CONTENT_TYPE,
-        "uploadUrl": upload if pending else None,
-        "uploadHeaders": headers,
-    }
+    # Before the client knows the digest, there is nothing that it could upload.
+    wanted = artifact.state == "PENDING" and manifest.digest != ""
+    headers = [f"Content-MD5:{manifest.digest}", f"Content-Type:{CONTENT_TYPE}"]
+    url = call.objects.upload_url(manifest.key, md5_b64=manifest.digest, content_type=CONTENT_TYPE)
+    return ArtifactFile(
+        objects=call.objects,
+        artifact=artifact,
+        name=manifest.name,
+        digest=manifest.digest,
+        key=manifest.key,
+        known_mimetype=CONTENT_TYPE,
+        upload_url=url if wanted else None,
+        upload_headers=headers if wanted else [],
+    )
 
 
 @resolver("Mutation.createArtifactManifest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -460,3 +461,52 @@ def test_collections_are_filtered_ordered_and_paged(writer: ArtifactWriter) -> N
     assert names(filters='{"name": {"$in": ["beta", "alpha"]}}', order="+created_at") == ["beta", "alpha"]
     status, _ = writer.sandbox.ask(query, p=writer.project, order="color")
     assert status == 400
+
+
+def test_versions_that_are_committed_at_the_same_time_get_numbers_without_gaps(
+    writer: ArtifactWriter,
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        logged = list(pool.map(lambda i: writer.log("ds", {"a": str(i).encode()}), range(16)))
+    assert sorted(artifact["versionIndex"] for artifact in logged) == list(range(16))
+    assert writer.version_of("ds:latest") == 15
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "inherited"), [(60, 60, False), (-1, -1, True), (-2, -2, False), (None, 5, False)]
+)
+def test_a_time_to_live_is_set_inherited_or_switched_off(
+    writer: ArtifactWriter, given: int | None, seconds: int, inherited: bool
+) -> None:
+    artifact = writer.log("ds", {"a": b"0"}, ttlDurationSeconds=5)["id"]
+    query = """mutation ($input: UpdateArtifactInput!) { updateArtifact(input: $input) { artifact {
+        ttlDurationSeconds ttlIsInherited } } }"""
+    changed = writer.ask(query, artifactID=artifact, ttlDurationSeconds=given)["updateArtifact"]["artifact"]
+    assert changed == {"ttlDurationSeconds": seconds, "ttlIsInherited": inherited}
+
+
+def test_a_collection_moves_to_another_type(writer: ArtifactWriter) -> None:
+    sequence = writer.create("ds", "0" * 32)["artifactSequence"]["id"]
+    move = """mutation ($input: MoveArtifactSequenceInput!) { moveArtifactSequence(input: $input) {
+        artifactCollection { defaultArtifactType { name } } } }"""
+    given = {"artifactSequenceID": sequence, "destinationArtifactTypeName": "model"}
+    assert writer.refused(move, given)[0] == 404
+    create = """mutation ($input: CreateArtifactTypeInput!) { createArtifactType(input: $input) {
+        artifactType { id name } } }"""
+    where = {"entityName": "ann", "projectName": writer.project}
+    writer.ask(create, name="model", **where)
+    assert writer.refused(create, {"name": "model", **where})[0] == 409
+    moved = writer.ask(move, **given)["moveArtifactSequence"]["artifactCollection"]
+    assert moved == {"defaultArtifactType": {"name": "model"}}
+    assert writer.log("ds", {"a": b"0"}, artifactTypeName="model")["versionIndex"] == 0
+
+
+def test_a_call_takes_twenty_tags_of_a_collection_at_most(writer: ArtifactWriter) -> None:
+    writer.log("ds", {"a": b"0"})
+    query = """mutation ($input: CreateArtifactCollectionTagAssignmentsInput!) {
+        createArtifactCollectionTagAssignments(input: $input) { tags { name } } }"""
+    where = {"entityName": "ann", "projectName": writer.project, "artifactCollectionName": "ds"}
+    tags = [{"tagName": f"tag {number:02}"} for number in range(21)]
+    assert "at most 20" in writer.refused(query, {**where, "tags": tags})[1]
+    added = writer.ask(query, **where, tags=tags[:20])["createArtifactCollectionTagAssignments"]["tags"]
+    assert added == [{"name": tag["tagName"]} for tag in tags[:20]]
