@@ -184,44 +184,26 @@ class Pipeline:
         payloads: MemoryObjectSendStream[_Part],
     ) -> None:
         """Send the parts of a run to the pools; ``job.pending`` counts them."""
-        run, writer, source = job.run, job.writer, self._source
+        name = _named(job.run)
         if self._options.history:
             job.pending += 1
-            await histories.send(
-                _Part(
-                    "history",
-                    f"history of {_named(run)}",
-                    job,
-                    lambda: writer.write_history(source.history(run)),
-                )
-            )
+            move = partial(self._move_history, job)
+            await histories.send(_Part("history", f"history of {name}", job, move))
         if self._options.files:
             job.pending += 1
-            await payloads.send(
-                _Part(
-                    "files",
-                    f"files of {_named(run)}",
-                    job,
-                    lambda: writer.write_files(source.files(run), source.read),
-                )
-            )
+            move = partial(self._move_files, job)
+            await payloads.send(_Part("files", f"files of {name}", job, move))
         if self._options.artifacts:
             try:
-                async with aclosing(source.artifacts(run)) as artifacts:
+                async with aclosing(self._source.artifacts(job.run)) as artifacts:
                     async for artifact in artifacts:
                         job.pending += 1
-                        await payloads.send(self._artifact_part(job, artifact))
+                        move = partial(self._move_artifact, job, artifact)
+                        subject = f"artifact {artifact.name} of {name}"
+                        await payloads.send(_Part("artifact", subject, job, move))
             except Exception as error:  # noqa: BLE001 - becomes a failure record
                 job.failed = True
-                await self._failed("artifact", f"artifacts of {_named(run)}", error, run=run.id)
-
-    def _artifact_part(self, job: _OpenRun, artifact: Artifact) -> _Part:
-        return _Part(
-            "artifact",
-            f"artifact {artifact.name} of {_named(job.run)}",
-            job,
-            lambda: job.writer.write_artifact(artifact, self._source.entries(artifact), self._source.read),
-        )
+                await self._failed("artifact", f"artifacts of {name}", error, run=job.run.id)
 
     # -- move ------------------------------------------------------------------------------------
 
@@ -234,6 +216,18 @@ class Pipeline:
                     part.job.failed = True
                     await self._failed(part.item, part.subject, error, run=part.job.run.id)
                 await self._part_ended(part.job)
+
+    async def _move_history(self, job: _OpenRun) -> Receipt:
+        async with aclosing(self._source.history(job.run)) as chunks:
+            return await job.writer.write_history(chunks)
+
+    async def _move_files(self, job: _OpenRun) -> Receipt:
+        async with aclosing(self._source.files(job.run)) as files:
+            return await job.writer.write_files(files, self._source.read)
+
+    async def _move_artifact(self, job: _OpenRun, artifact: Artifact) -> Receipt:
+        async with aclosing(self._source.entries(artifact)) as entries:
+            return await job.writer.write_artifact(artifact, entries, self._source.read)
 
     async def _part_ended(self, job: _OpenRun) -> None:
         job.pending -= 1
