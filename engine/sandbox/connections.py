@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
-
-import orjson
 
 from engine.sandbox.refusals import bad_request
 
@@ -77,12 +76,12 @@ def wrap(edges: list[dict[str, Any]], *, has_next: bool, has_previous: bool, tot
 
 def encode_cursor(key: Key) -> str:
     """The cursor of a row with this key."""
-    return base64.urlsafe_b64encode(orjson.dumps(list(key))).decode()
+    return base64.urlsafe_b64encode(json.dumps(list(key)).encode()).decode()
 
 
 def _decode(cursor: str) -> Key:
     try:
-        key = orjson.loads(base64.urlsafe_b64decode(cursor))
+        key = json.loads(base64.urlsafe_b64decode(cursor))
     except (binascii.Error, ValueError) as error:
         raise bad_request(f"{cursor!r} is not a cursor of this list") from error
     if not isinstance(key, list):
@@ -130,7 +129,7 @@ def _orderable(value: Any) -> tuple[int, Any]:
         return 0, 0
     if isinstance(value, (int, float)):
         return 1, value
-    return (2, value) if isinstance(value, str) else (3, orjson.dumps(value).decode())
+    return (2, value) if isinstance(value, str) else (3, json.dumps(value))
 
 
 def position(cursor: str) -> int:
