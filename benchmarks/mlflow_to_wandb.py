@@ -82,9 +82,7 @@ def main() -> None:
             ) as server,
         ):
             rows.append(_ours("engine, from SQLite", store.uri, store, size, sandbox, work))
-            _show(rows[-1:])
             rows.append(_ours("engine, from mlflow server", server, store, size, sandbox, work))
-            _show(rows[-1:])
             if options.old_runs:
                 old = Size(options.old_runs, size.keys, size.steps)
                 rows.append(_old(old, server, sandbox, options.cache, work))
@@ -112,6 +110,7 @@ def _arguments() -> argparse.Namespace:
 def _ours(
     name: str, source: str, store: BenchmarkStore, size: Size, sandbox: SandboxProcess, work: Path
 ) -> Row:
+    print(f"{name} …", file=sys.stderr)
     project = name.replace(",", "").replace(" ", "-")
     before = sandbox.requests()
     cost = measured(
@@ -134,6 +133,7 @@ def _ours(
 
 def _old(size: Size, server: str, sandbox: SandboxProcess, cache: Path, work: Path) -> Row:
     python = _old_environment(cache)
+    print("W&B's importer …", file=sys.stderr)
     before = sandbox.requests()
     cost = measured(
         [
@@ -182,9 +182,8 @@ def _arrived(sandbox: SandboxProcess, project: str) -> Arrived:
 
 
 def _show(rows: list[Row]) -> None:
-    lines = [list(HEAD), ["---"] * len(HEAD), *(row.cells() for row in rows)]
-    for line in lines:
-        print("| " + " | ".join(line) + " |", flush=True)
+    for line in (list(HEAD), ["---"] * len(HEAD), *(row.cells() for row in rows)):
+        print("| " + " | ".join(line) + " |")
 
 
 def _compare(rows: list[Row]) -> None:

@@ -120,7 +120,7 @@ class SdkReader:
             notes=run.notes,
             tags=tuple(run.tags),
             config=dict(run.config),
-            summary={key: run.summary[key] for key in run.summary.keys()},  # noqa: SIM118 - no mapping
+            summary=dict(run.summary_metrics),  # `run.summary` loses the spaces around keys
             metadata=run.metadata,
             created_at=run.created_at,
             rows=rows,
@@ -144,11 +144,8 @@ def _files(run: Any) -> dict[str, str]:
 
 def _artifact(artifact: Any) -> SdkArtifact:
     with tempfile.TemporaryDirectory() as directory:
-        # Entry by entry, under names of our own: a logical path need not be a possible file name.
-        files = {}
-        for number, (path, entry) in enumerate(artifact.manifest.entries.items()):
-            local = entry.download(root=f"{directory}/{number}")
-            files[path] = sha256(Path(local).read_bytes())
+        artifact.download(root=directory, skip_cache=True)
+        files = {path: sha256(Path(directory, path).read_bytes()) for path in artifact.manifest.entries}
     return SdkArtifact(
         name=artifact.name,
         type=artifact.type,

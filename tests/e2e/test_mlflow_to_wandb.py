@@ -8,18 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pgserver
 import pytest
 
 from tests.e2e.source_reader import SourceRun, runs_of
 from tests.e2e.transfers import Target, migrate
 from tests.mlflow_server import running_mlflow
+from tests.postgresql import running_postgresql
 from tests.sdk_reader import SdkReader, SdkRun
 from tests.stores import Store, copied_to_postgresql, file_store, ordinary_store, sqlite_store
 
 SQL_ROUTES = ("sqlite", "postgresql", "server on sqlite", "server on postgresql")
 ROUTES = (*SQL_ROUTES, "files")
-STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running"}
+STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "failed", "RUNNING": "running"}
+"""W&B has no request that ends a run as killed; that it was one is in its provenance."""
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,8 @@ def sqlite(stores: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def postgresql(sqlite: Store, stores: Path) -> Generator[Store]:
-    server = pgserver.get_server(stores / "postgresql")
-    uri = server.get_uri().replace("postgresql:", "postgresql+psycopg:")
-    yield copied_to_postgresql(sqlite, uri)
-    server.cleanup()
+    with running_postgresql(stores / "postgresql") as uri:
+        yield copied_to_postgresql(sqlite, uri.replace("postgresql:", "postgresql+psycopg:"))
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +97,7 @@ def test_names_states_notes_and_users_arrive(arrived: Arrived, name: str) -> Non
         assert read[run_id].state == STATES[run.status], run.name
         assert read[run_id].provenance["state"] == run.status
         assert read[run_id].provenance["user"] == run.user
+        assert read[run_id].job_type == f"User {run.user}"
         assert (read[run_id].notes or None) == run.tags.get("mlflow.note.content")
 
 

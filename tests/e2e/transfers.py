@@ -37,6 +37,7 @@ def migrate(
     artifact_roots: dict[str, str] | None = None,
     include_deleted: bool = False,
     experiments: tuple[str, ...] = (),
+    filter_by: str | None = None,
 ) -> Result:
     """Move everything; the result tells what failed and what changed shape."""
 
@@ -44,7 +45,9 @@ def migrate(
         engine = Engine(
             open_source(f"mlflow:{source}", SystemOptions(artifact_roots=artifact_roots or {})),
             open_destination(target.uri, SystemOptions(api_key=target.api_key)),
-            Options(selection=Selection(projects=experiments, include_deleted=include_deleted)),
+            Options(
+                selection=Selection(projects=experiments, filter=filter_by, include_deleted=include_deleted)
+            ),
         )
         async with engine:
             return await engine.run()
