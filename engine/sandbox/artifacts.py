@@ -9,7 +9,13 @@ from typing import Any
 
 from engine.sandbox import artifact_records as records
 from engine.sandbox import clock, projects, runs
-from engine.sandbox.artifact_access import readable_artifact, sequence_of, writable_artifact
+from engine.sandbox.artifact_access import (
+    may_read,
+    may_read_project,
+    readable_artifact,
+    sequence_of,
+    writable_artifact,
+)
 from engine.sandbox.artifact_records import SEQUENCE, Artifact, ArtifactType, Collection
 from engine.sandbox.artifact_rules import check_alias, check_metadata, check_new_name
 from engine.sandbox.artifact_tags import add_tags, remove_tags
@@ -62,9 +68,14 @@ def client_id_mapping(_root: None, call: Call, *, client_id: str) -> dict[str, A
     row = call.db.one("SELECT kind, number FROM client_ids WHERE client_id = ?", (client_id,))
     if row is None:
         return None
-    find = records.artifact_by_number if row["kind"] == "Artifact" else records.collection_by_number
-    entry = find(call.db, row["number"])
-    return {"clientID": client_id, "serverID": entry.id, "entry": entry}
+    entry: Artifact | Collection
+    if row["kind"] == "Artifact":
+        entry = records.artifact_by_number(call.db, row["number"])
+        visible = may_read(call, entry)
+    else:
+        entry = records.collection_by_number(call.db, row["number"])
+        visible = may_read_project(call, entry.project)
+    return {"clientID": client_id, "serverID": entry.id, "entry": entry} if visible else None
 
 
 @resolver("Mutation.createClientIDMapping")

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.sandbox import artifact_records as records
 from engine.sandbox import clock, projects, registry
-from engine.sandbox.artifact_access import may_read, readable_artifact, sequence_of, writable_collection
+from engine.sandbox.artifact_access import readable_artifact, sequence_of, writable_collection
 from engine.sandbox.artifact_records import PORTFOLIO, Artifact, Collection
 from engine.sandbox.artifact_rules import check_alias
 from engine.sandbox.collections import create_collection, ensure_type
@@ -70,7 +70,7 @@ def _linked(call: Call, given: Mapping[str, Any]) -> Artifact:
         )
         artifact_id = row and records.artifact_by_number(call.db, row["number"]).id
     artifact = readable_artifact(call, artifact_id) if artifact_id else None
-    if artifact is None or not may_read(call, artifact):
+    if artifact is None:
         raise not_found("the artifact to link does not exist")
     if artifact.state != "COMMITTED":
         raise bad_request("only a committed artifact can be linked")

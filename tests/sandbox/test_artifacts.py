@@ -109,6 +109,8 @@ def test_client_ids_are_known_before_the_commit(writer: ArtifactWriter) -> None:
     mapped = writer.sandbox.graphql(query, id=f"s-{writer.project}")["clientIDMapping"]
     assert mapped["serverID"] == made["artifactSequence"]["id"]
     assert writer.sandbox.graphql(query, id="nobody's")["clientIDMapping"] is None
+    bob = writer.sandbox.keys["bob"]
+    assert writer.sandbox.graphql(query, key=bob, id=f"c-{writer.project}")["clientIDMapping"] is None
 
 
 def test_ids_are_base64_text(writer: ArtifactWriter) -> None:
