@@ -61,7 +61,6 @@ class Sandbox:
             (``objects.intercept``), and may answer in their stead; for faults. May be set at any time.
 
     Attributes:
-        api_key: of the first account.
         keys: API keys by username, of accounts that were given to this start.
         counters: requests by kind since the start.
     """
@@ -95,7 +94,13 @@ class Sandbox:
 
     @property
     def api_key(self) -> str:
+        """The key of the first account."""
         return self.keys[self._accounts[0].username]
+
+    @property
+    def entity(self) -> str:
+        """Where the first account writes by default."""
+        return self._accounts[0].default_entity or self._accounts[0].username
 
     @property
     def entity(self) -> str:

@@ -22,7 +22,8 @@ DIRECTIONS = st.one_of(st.booleans(), st.tuples(st.booleans(), st.booleans(), st
 def test_forward_pages_join_to_the_whole(rows: list[Any], descending: Any, size: int) -> None:
     whole = connection(rows, lambda row: row, descending=descending)
     assert whole["totalCount"] == len(rows)
-    found, cursor, more = [], None, True
+    found: list[Any] = []
+    cursor, more = None, True
     while more:
         page = connection(rows, lambda row: row, descending=descending, first=size, after=cursor)
         found += [edge["node"] for edge in page["edges"]]
@@ -32,7 +33,8 @@ def test_forward_pages_join_to_the_whole(rows: list[Any], descending: Any, size:
 
 @given(rows=ROWS, size=st.integers(1, 7))
 def test_backward_pages_join_to_the_whole(rows: list[Any], size: int) -> None:
-    found, cursor, more = [], None, True
+    found: list[Any] = []
+    cursor, more = None, True
     while more:
         page = connection(rows, lambda row: row, last=size, before=cursor)
         found = [edge["node"] for edge in page["edges"]] + found

@@ -84,7 +84,7 @@ async def test_serve_runs_until_it_is_cancelled(tmp_path: Path) -> None:
     task = asyncio.create_task(serve(tmp_path, started=started.set_result))
     sandbox = await started
     status, _ = await asyncio.to_thread(send, "GET", sandbox.url + "/")
-    assert status == 200
+    assert (status, sandbox.entity) == (200, "rehearsal")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
