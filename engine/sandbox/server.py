@@ -99,11 +99,6 @@ class Sandbox:
 
     @property
     def entity(self) -> str:
-        """Where the first account writes by default."""
-        return self._accounts[0].default_entity or self._accounts[0].username
-
-    @property
-    def entity(self) -> str:
         """Where the first account's runs go unless a client names another entity."""
         return self._accounts[0].default_entity or self._accounts[0].username
 
