@@ -103,7 +103,7 @@ class Sandbox:
         return self._accounts[0].default_entity or self._accounts[0].username
 
     async def __aenter__(self) -> Self:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with AsyncExitStack() as stack:
             self.db = Database(self.data_dir / "records.sqlite")
             stack.callback(self.db.close)
