@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from engine.records import Loss, SystemInfo
 from engine.transfer.budget import ByteBudget
@@ -39,16 +40,19 @@ class LossLedger:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Loss]] = field(default_factory=dict)
     _by_run: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def record(self, loss: Loss) -> None:
-        kept = self.examples.setdefault(loss.kind, [])
-        if not kept:
-            self.on_first(loss)
-        if len(kept) < self.EXAMPLES:
-            kept.append(loss)
-        self.counts[loss.kind] += loss.count
-        if loss.subject.startswith("run "):
-            self._record_for_run(loss)
+        """Count a loss; may be called in any thread."""
+        with self._lock:
+            kept = self.examples.setdefault(loss.kind, [])
+            if not kept:
+                self.on_first(loss)
+            if len(kept) < self.EXAMPLES:
+                kept.append(loss)
+            self.counts[loss.kind] += loss.count
+            if loss.subject.startswith("run "):
+                self._record_for_run(loss)
 
     def _record_for_run(self, loss: Loss) -> None:
         told = self._by_run.setdefault(loss.subject, Counter())
@@ -61,14 +65,16 @@ class LossLedger:
 
     def of_run(self, subject: str) -> list[Loss]:
         """All losses of a run that is under way, whichever side recorded them, by kind and detail."""
-        told = self._by_run.get(subject, Counter())
+        with self._lock:
+            told = Counter(self._by_run.get(subject))
         return [
             Loss(kind=kind, subject=subject, detail=detail, count=count)
             for (kind, detail), count in sorted(told.items())
         ]
 
     def forget_run(self, subject: str) -> None:
-        self._by_run.pop(subject, None)
+        with self._lock:
+            self._by_run.pop(subject, None)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -52,6 +53,7 @@ class Engine:
         self._options = options or Options()
         self._result = Result()
         self._subscribers: list[MemoryObjectSendStream[Event]] = []
+        self._untold_losses: deque[Loss] = deque()
         self._stack = AsyncExitStack()
         self._started = False
         self._ended = anyio.Event()
@@ -74,7 +76,8 @@ class Engine:
                 ),
                 counters=self._result.counters,
                 losses=LossLedger(
-                    on_first=self._on_first_loss,
+                    # Losses are also recorded in threads, where nothing can be sent.
+                    on_first=self._untold_losses.append,
                     counts=self._result.losses,
                     examples=self._result.loss_examples,
                 ),
@@ -151,6 +154,7 @@ class Engine:
         except BaseExceptionGroup as group:
             self._error = _decisive(group)
         self._result.elapsed_s = time.monotonic() - began
+        await self._tell_losses()
         if self._error is not None:
             await self._emit(ItemFailed.of("transfer", "transfer", self._error))
         await self._emit(self._progress(began))
@@ -160,6 +164,7 @@ class Engine:
     async def _report_progress(self, began: float) -> None:
         while True:
             await anyio.sleep(PROGRESS_EVERY_S)
+            await self._tell_losses()
             await self._emit(self._progress(began))
 
     def _progress(self, began: float) -> Progress:
@@ -208,9 +213,9 @@ class Engine:
             except anyio.BrokenResourceError:  # its reader left
                 self._subscribers.remove(subscriber)
 
-    def _on_first_loss(self, loss: Loss) -> None:
-        if self._started:
-            self._tasks.start_soon(self._emit, LossRecorded(loss=loss))
+    async def _tell_losses(self) -> None:
+        while self._untold_losses:
+            await self._emit(LossRecorded(loss=self._untold_losses.popleft()))
 
 
 class _Background:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 import anyio
+import anyio.to_thread
 import pytest
 
 from engine.errors import AuthError, CommError, ConfigError, EngineError, NotFound, Outage, Side, Transient
-from engine.records import Namespace, Run, Selection
+from engine.records import HistoryChunk, Namespace, Run, Selection
 from engine.transfer.engine import Engine
-from engine.transfer.events import Connected, Finished, ItemFailed, Progress, RunDone
+from engine.transfer.events import Connected, Finished, ItemFailed, LossRecorded, Progress, RunDone
 from engine.transfer.options import Options, Result
 from tests.memory import MemoryDestination, MemoryRun, MemorySource
 
@@ -272,3 +276,25 @@ def test_exit_status_names_the_worst_that_happened():
     assert result.exit_status == 1
     result.interrupted = True
     assert result.exit_status == 130
+
+
+class LosingSource(MemorySource):
+    """Loses something with every history, in a worker thread."""
+
+    async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
+        await anyio.to_thread.run_sync(self._context.lose, "odd", f"run {run.id}", "in a thread")
+        async with aclosing(super().history(run)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def test_a_loss_may_be_recorded_in_a_thread_and_is_told_before_the_end():
+    async with Engine(LosingSource({"vision": [run(n) for n in range(3)]}), MemoryDestination()) as engine:
+        events = [event async for event in engine.events()]
+        result = await engine.run()
+
+    assert result.failures == []
+    assert result.losses["odd"] == 3
+    told = [event.loss.kind for event in events if isinstance(event, LossRecorded)]
+    assert told == ["odd"]
+    assert isinstance(events[-1], Finished)
