@@ -65,9 +65,8 @@ async def compare(store: Path, url: str, api_key: str, entity: str) -> Compariso
     """Compare the demo's store in the directory ``store`` with what ``entity`` holds on the server."""
     source_runs, source_points, source_files = _read_store(store)
     runs, points, files = set[str](), Counter[Point](), set[tuple[str, str, str]]()
-    auth = aiohttp.BasicAuth("api", api_key)
     async with aiohttp.ClientSession(raise_for_status=True) as session:
-        async for node in _runs(session, f"{url}/graphql", auth, entity):
+        async for node in _runs(session, f"{url}/graphql", _basic(api_key), entity):
             run = str(node["name"])
             runs.add(run)
             for line in node["history"]:
@@ -86,6 +85,10 @@ async def compare(store: Path, url: str, api_key: str, entity: str) -> Compariso
         *(f"file {path} of run {run} has no source" for run, path, _ in files - source_files),
     ]
     return Comparison(len(runs), points.total(), len(files), tuple(differences))
+
+
+def _basic(api_key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"api:{api_key}".encode()).decode()}
 
 
 def _read_store(store: Path) -> tuple[set[str], Counter[Point], set[tuple[str, str, str]]]:
@@ -124,11 +127,11 @@ def _md5(path: Path) -> str:
 
 
 async def _runs(
-    session: aiohttp.ClientSession, graphql: str, auth: aiohttp.BasicAuth, entity: str
+    session: aiohttp.ClientSession, graphql: str, headers: dict[str, str], entity: str
 ) -> AsyncIterator[dict[str, Json]]:
     async def ask(query: str, **variables: Json) -> dict[str, Json]:
         payload = {"query": query, "variables": variables}
-        async with session.post(graphql, json=payload, auth=auth) as answer:
+        async with session.post(graphql, json=payload, headers=headers) as answer:
             data: dict[str, Json] = (await answer.json())["data"]
             return data
 
