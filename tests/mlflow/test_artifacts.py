@@ -20,7 +20,8 @@ from engine.records import ArtifactEntry, Blob
 from engine.transfer.context import Context
 from tests.mlflow.conftest import ServedWorld
 from tests.mlflow.local import serving
-from tests.stores import artifact_directory
+from tests.mlflow_server import running_mlflow
+from tests.stores import Sql, artifact_directory, put, sqlite_store
 
 pytestmark = pytest.mark.anyio
 
@@ -346,3 +347,19 @@ async def test_a_tree_is_listed_without_holding_all_of_it(tmp_path: Path, contex
     first: ArtifactEntry = await anext(entries)
     assert first.path == "d0/0"
     await entries.aclose()
+
+
+@pytest.mark.slow
+async def test_a_server_with_a_path_prefix_hands_out_proxied_artifacts(
+    tmp_path: Path, context: Context
+) -> None:
+    """From 3.15 on, `--static-prefix` does not apply to the proxy's own downloads."""
+    made = sqlite_store(tmp_path)
+    sql = Sql(made)
+    run_id = sql.run(sql.experiment("e"), "r", artifact_uri="mlflow-artifacts:/1/r/artifacts")
+    put(made, run_id, {"a/b.txt": b"12"})
+    with running_mlflow(made.uri, made.served, prefix="/team/a", ready="/team/a/health") as server:
+        store = open_rest_store(server.url, SystemOptions())
+        async with store.open(context):
+            repository = store.artifacts(run_id, "mlflow-artifacts:/1/r/artifacts")
+            assert await everything(repository) == {"a/b.txt": b"12"}
