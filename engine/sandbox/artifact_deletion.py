@@ -10,17 +10,20 @@ from engine.sandbox.artifact_access import writable_artifact
 from engine.sandbox.artifact_contents import blob_key, manifest_key
 from engine.sandbox.artifact_records import Artifact
 from engine.sandbox.context import Call
+from engine.sandbox.database import Database
+from engine.sandbox.doomed import doom
 from engine.sandbox.graphql import resolver
+from engine.sandbox.objects import ObjectStore
 from engine.sandbox.refusals import conflict
 
 
-def delete_version(call: Call, artifact: Artifact) -> None:
-    """Delete a version wherever it is a member; its number stays used.
+def delete_version(db: Database, objects: ObjectStore, artifact: Artifact) -> None:
+    """Delete a version wherever it is a member, in a transaction; its number stays used.
 
     What it brought stays stored as long as another version refers to it, as a draft made from it does.
     """
-    call.db.execute("DELETE FROM artifact_memberships WHERE artifact = ?", (artifact.number,))
-    call.db.execute(
+    db.execute("DELETE FROM artifact_memberships WHERE artifact = ?", (artifact.number,))
+    db.execute(
         "UPDATE artifacts SET state = 'DELETED', updated_ms = ? WHERE number = ?",
         (clock.now_ms(), artifact.number),
     )
@@ -28,30 +31,38 @@ def delete_version(call: Call, artifact: Artifact) -> None:
         artifact.number,
         *(
             row["birth"]
-            for row in call.db.all(
+            for row in db.all(
                 "SELECT DISTINCT birth FROM artifact_entries WHERE artifact = ? AND birth IS NOT NULL",
                 (artifact.number,),
             )
         ),
     }
-    call.db.execute("DELETE FROM artifact_entries WHERE artifact = ?", (artifact.number,))
+    db.execute("DELETE FROM artifact_entries WHERE artifact = ?", (artifact.number,))
     for birth in births:
-        _drop_unneeded(call, birth)
-    for row in call.db.all("SELECT number FROM artifact_manifests WHERE artifact = ?", (artifact.number,)):
-        call.objects.delete(manifest_key(artifact.number, row["number"]))
+        _drop_unneeded(db, objects, birth)
+    manifests = db.all("SELECT number FROM artifact_manifests WHERE artifact = ?", (artifact.number,))
+    doom(db, objects, (manifest_key(artifact.number, row["number"]) for row in manifests))
 
 
-def _drop_unneeded(call: Call, birth: int) -> None:
-    if records.artifact_by_number(call.db, birth).state != "DELETED":
+def delete_abandoned(db: Database, objects: ObjectStore, before_ms: int) -> None:
+    """Delete the versions that were begun before a time and never committed; their upload URLs expired."""
+    with db.transaction():
+        for row in db.all("SELECT * FROM artifacts WHERE state = 'PENDING' AND created_ms < ?", (before_ms,)):
+            delete_version(db, objects, Artifact(*row))
+
+
+def _drop_unneeded(db: Database, objects: ObjectStore, birth: int) -> None:
+    if records.artifact_by_number(db, birth).state != "DELETED":
         return
-    unneeded = call.db.all(
+    unneeded = db.all(
         "SELECT md5 FROM artifact_blobs b WHERE birth = ? AND NOT EXISTS "
         "(SELECT 1 FROM artifact_entries e WHERE e.birth = b.birth AND e.digest = b.md5)",
         (birth,),
     )
-    for row in unneeded:
-        call.objects.delete(blob_key(birth, row["md5"]))
-        call.db.execute("DELETE FROM artifact_blobs WHERE birth = ? AND md5 = ?", (birth, row["md5"]))
+    doom(db, objects, (blob_key(birth, row["md5"]) for row in unneeded))
+    db.execute_many(
+        "DELETE FROM artifact_blobs WHERE birth = ? AND md5 = ?", ((birth, row["md5"]) for row in unneeded)
+    )
 
 
 @resolver("Mutation.deleteArtifact")
@@ -67,6 +78,6 @@ def delete_artifact(_root: None, call: Call, *, given: dict[str, Any]) -> dict[s
             f"cannot delete an artifact that has aliases ({', '.join(sorted(set(aliases)))}): "
             "delete them first, or set deleteAliases"
         )
-    delete_version(call, artifact)
+    delete_version(call.db, call.objects, artifact)
     now = records.artifact_by_number(call.db, artifact.number)
     return {"clientMutationId": given.get("clientMutationId"), "artifact": now}

@@ -210,12 +210,15 @@ class Blobs:
         with self.open(key) as file:
             return file.read()
 
-    def delete(self, key: str) -> None:
-        """Forget the object; like S3, no error if there is none."""
-        with self._transaction():
-            row = self._db.execute("DELETE FROM objects WHERE key = ? RETURNING blob", (key,)).fetchone()
-            if row:
-                self._drop_if_unused(row[0])
+    def delete(self, keys: Iterable[str]) -> None:
+        """Forget objects; like S3, no error where there is none."""
+        with self._lock:
+            with self._transaction():
+                rows = self._db.execute(
+                    "DELETE FROM objects WHERE key IN (SELECT value FROM json_each(?)) RETURNING blob",
+                    (json.dumps(list(keys)),),
+                ).fetchall()
+            self._drop_unused({blob for (blob,) in rows})
 
     # -- multipart uploads
 
@@ -281,6 +284,29 @@ class Blobs:
             self._db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
         shutil.rmtree(self._incoming / upload)
 
+    def drop_abandoned(self, before_s: float) -> None:
+        """Discard the multipart uploads that nothing came for since a Unix time, and bytes of no object.
+
+        For the start, while nobody uploads.
+        """
+        known = dict(self._db.execute("SELECT id, key FROM uploads"))
+        for folder in self._incoming.iterdir():
+            key = known.pop(folder.name, None)
+            if key is None:
+                shutil.rmtree(folder)  # completed or discarded by a process that died before this step
+            elif folder.stat().st_mtime < before_s:
+                self.abort_upload(key, folder.name)
+        with self._transaction():
+            # Left are uploads whose process died before their folder was made.
+            self._db.executemany("DELETE FROM uploads WHERE id = ?", ((upload,) for upload in known))
+        for folder in self._blobs.iterdir():
+            used = self._db.execute(
+                "SELECT DISTINCT blob FROM objects WHERE blob >= ? AND blob < ?",
+                (folder.name, folder.name + "~"),
+            )
+            for blob in {path.name for path in folder.iterdir()} - {blob for (blob,) in used}:
+                self._path(blob).unlink()
+
     def _check_parts(self, parts: Sequence[Part], stored: dict[int, tuple[str, int]]) -> None:
         numbers = [part.number for part in parts]
         if not parts:
@@ -318,23 +344,25 @@ class Blobs:
         blob = f"{body.md5}-{body.size}"
         path = self._path(blob)
         created = time.time_ns() // 1_000_000
-        with self._transaction():
-            old = self._db.execute("SELECT blob FROM objects WHERE key = ?", (key,)).fetchone()
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                body.path.replace(path)
-            self._db.execute(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)",
-                (key, blob, body.size, etag, content_type, created),
-            )
-            if old and old[0] != blob:
-                self._drop_if_unused(old[0])
+        with self._lock:
+            with self._transaction():
+                old = self._db.execute("SELECT blob FROM objects WHERE key = ?", (key,)).fetchone()
+                if not path.exists():
+                    path.parent.mkdir(exist_ok=True)
+                    body.path.replace(path)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)",
+                    (key, blob, body.size, etag, content_type, created),
+                )
+            self._drop_unused(old or ())
         md5_b64 = base64.b64encode(bytes.fromhex(body.md5)).decode()
         return ObjectInfo(key, body.size, md5_b64, etag, content_type, created, path)
 
-    def _drop_if_unused(self, blob: str) -> None:
-        if self._db.execute("SELECT 1 FROM objects WHERE blob = ? LIMIT 1", (blob,)).fetchone() is None:
-            self._path(blob).unlink(missing_ok=True)
+    def _drop_unused(self, blobs: Iterable[str]) -> None:
+        # After the commit: a crash in between leaves bytes without an object, never the reverse.
+        for blob in blobs:
+            if self._db.execute("SELECT 1 FROM objects WHERE blob = ? LIMIT 1", (blob,)).fetchone() is None:
+                self._path(blob).unlink(missing_ok=True)
 
     def _path(self, blob: str) -> Path:
         return self._blobs / blob[:2] / blob

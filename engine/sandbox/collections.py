@@ -212,7 +212,7 @@ def delete_sequence(_root: None, call: Call, *, given: dict[str, Any]) -> dict[s
         "SELECT * FROM artifacts WHERE sequence = ? AND state <> 'DELETED'", (collection.number,)
     )
     for row in versions:
-        delete_version(call, Artifact(*row))
+        delete_version(call.db, call.objects, Artifact(*row))
     return _delete(call, given, collection)
 
 

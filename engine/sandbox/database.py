@@ -7,7 +7,7 @@ because they are short; whoever reads a lot iterates ``rows`` instead of loading
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +37,7 @@ class Database:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
+        self._after_commit: list[Callable[[], None]] = []
         # NORMAL keeps the file consistent after a crash; the last commits may be lost with the machine only.
         for pragma in (
             "journal_mode=WAL",
@@ -63,7 +64,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All or nothing. A nested one joins the outer. The block must not await."""
+        """All or nothing. A nested one joins the outer. The block must not await.
+
+        What ``after_commit`` was given runs when the outermost one is committed. What that raises is raised
+        here, the commit stands.
+        """
         if self._depth == 0:
             self._connection.execute("BEGIN IMMEDIATE")
         self._depth += 1
@@ -72,11 +77,20 @@ class Database:
         except BaseException:
             self._depth -= 1
             if self._depth == 0:
+                self._after_commit.clear()
                 self._connection.execute("ROLLBACK")
             raise
         self._depth -= 1
         if self._depth == 0:
             self._connection.execute("COMMIT")
+            actions, self._after_commit = self._after_commit, []
+            for action in actions:
+                action()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Do what no rollback can undo once the transaction is committed, never if it is rolled back."""
+        assert self._depth, "an action after a commit needs a transaction"
+        self._after_commit.append(action)
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement; returns the number of rows that it changed."""

@@ -57,6 +57,8 @@ class ObjectStore:
     ) -> None:
         self.blobs = Blobs(root, min_part_size=min_part_size)
         self.intercept = intercept
+        self.lifetime_s: Callable[[str, str, float], float] = lambda _method, _key, expires_s: expires_s
+        """May shorten the life of a URL for (method, key); may be set at any time."""
         self._secret = secret
         self._base_url = base_url
 
@@ -119,9 +121,16 @@ class ObjectStore:
         """A small object whole; blocks. Raises ``S3Error`` if there is none."""
         return self.blobs.read(key)
 
-    def delete(self, key: str) -> None:
-        """Forget an object; its bytes stay while another key has the same content."""
-        self.blobs.delete(key)
+    def delete(self, keys: Iterable[str]) -> None:
+        """Forget objects; bytes stay while another key has the same content.
+
+        This cannot be undone: what goes together with records goes by ``doomed.doom``.
+        """
+        self.blobs.delete(keys)
+
+    def drop_abandoned(self, before_s: float) -> None:
+        """Discard multipart uploads that nothing came for since this Unix time; blocks."""
+        self.blobs.drop_abandoned(before_s)
 
     def create_multipart(self, key: str, content_type: str = "application/octet-stream") -> str:
         """Start a multipart upload and return its id."""
@@ -150,7 +159,8 @@ class ObjectStore:
     ) -> str:
         if any(segment in (".", "..") for segment in key.split("/")):
             raise ValueError(f"{key!r} has a segment that URLs resolve away")
-        full = {**query, "Expires": str(int(time.time() + expires_s))}
+        lives_s = self.lifetime_s(method, key, expires_s)
+        full = {**query, "Expires": str(int(time.time() + lives_s))}
         if headers:
             full["SignedHeaders"] = ";".join(sorted(headers))
         full["Signature"] = self._signature(method, key, full, headers)

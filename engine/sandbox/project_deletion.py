@@ -8,20 +8,21 @@ from engine.sandbox import artifact_records, projects
 from engine.sandbox.artifact_deletion import delete_version
 from engine.sandbox.context import Call
 from engine.sandbox.graphql import resolver
-from engine.sandbox.run_files import delete_objects
+from engine.sandbox.run_files import doom_files
 
 
 @resolver("Mutation.deleteModel")
 def delete_model(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     project = projects.writable_of_id(call, given["id"])
     for row in call.db.all("SELECT number FROM runs WHERE project = ?", (project.number,)):
-        delete_objects(call, row["number"])
+        doom_files(call, row["number"])
     versions = call.db.all(
         """SELECT artifacts.number FROM artifacts
         JOIN artifact_collections ON artifact_collections.number = sequence WHERE project = ?""",
         (project.number,),
     )
     for row in versions:
-        delete_version(call, artifact_records.artifact_by_number(call.db, row["number"]))
+        artifact = artifact_records.artifact_by_number(call.db, row["number"])
+        delete_version(call.db, call.objects, artifact)
     call.db.execute("DELETE FROM projects WHERE number = ?", (project.number,))
     return {"clientMutationId": given.get("clientMutationId"), "success": True}

@@ -63,4 +63,4 @@ def modify_runs(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, 
 
 def _delete_outputs(call: Call, run: Run) -> None:
     for artifact in outputs_of(call, run):
-        delete_version(call, artifact)
+        delete_version(call.db, call.objects, artifact)

@@ -12,6 +12,7 @@ from engine.sandbox import accounts, clock, ids, projects, runs
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import tables
+from engine.sandbox.doomed import doom
 from engine.sandbox.graphql import resolver
 from engine.sandbox.objects import ObjectInfo
 from engine.sandbox.refusals import bad_request, not_found
@@ -128,10 +129,10 @@ def find(call: Call, run: Run, names: Sequence[str]) -> list[RunFile]:
     return [RunFile(call, run, name, numbers.get(name), stored.get(_key(run.number, name))) for name in names]
 
 
-def delete_objects(call: Call, run: int) -> None:
-    """Forget the bytes of all files of the run of this number."""
-    for row in call.db.all("SELECT name FROM run_files WHERE run = ?", (run,)):
-        call.objects.delete(_key(run, row["name"]))
+def doom_files(call: Call, run: int) -> None:
+    """Delete the bytes of all files of the run of this number with the transaction under way."""
+    names = call.db.all("SELECT name FROM run_files WHERE run = ?", (run,))
+    doom(call.db, call.objects, (_key(run, row["name"]) for row in names))
 
 
 def all_of(call: Call, run: Run) -> list[RunFile]:
@@ -185,7 +186,7 @@ def delete_files(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str,
         if given.get("projectId") not in (None, run.project_number):
             raise bad_request(f"file {id_!r} is not in project {given['projectId']}")
         call.db.execute("DELETE FROM run_files WHERE run = ? AND name = ?", (run.number, row["name"]))
-        call.objects.delete(_key(run.number, row["name"]))
+        doom(call.db, call.objects, [_key(run.number, row["name"])])
     return {"clientMutationId": given.get("clientMutationId"), "success": True}
 
 

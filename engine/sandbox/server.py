@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -26,11 +27,13 @@ from aiohttp.typedefs import Handler
 from engine.sandbox import accounts
 from engine.sandbox.accounts import Account, User
 from engine.sandbox.areas import ROUTES
+from engine.sandbox.artifact_deletion import delete_abandoned
 from engine.sandbox.auth import authenticate
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.database import Database
+from engine.sandbox.doomed import delete_doomed
 from engine.sandbox.graphql import Executor
-from engine.sandbox.objects import PREFIX, Intercept, ObjectStore
+from engine.sandbox.objects import DAY_S, PREFIX, Intercept, ObjectStore
 from engine.sandbox.page import PAGES
 from engine.sandbox.refusals import Refusal, bad_request
 
@@ -38,6 +41,9 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one GraphQL or filestream request; objects have no such limit."""
+
+ABANDONED_AFTER_S = DAY_S
+"""An upload that nothing came for that long will not be completed: its URLs have expired."""
 
 DEFAULT_ACCOUNTS = (Account("rehearsal"),)
 
@@ -109,6 +115,7 @@ class Sandbox:
             stack.callback(self.db.close)
             self.objects = ObjectStore(self.data_dir / "objects", _secret(self.data_dir), lambda: self.url)
             stack.callback(self.objects.close)
+            await self._tidy()
             with self.db.transaction():
                 self.keys = _register(self.db, self._accounts, self.data_dir / "api-keys.json")
             runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=5.0)
@@ -121,6 +128,13 @@ class Sandbox:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._running.aclose()
+
+    async def _tidy(self) -> None:
+        """Finish deletions that an earlier process began, and drop uploads that nobody will complete."""
+        abandoned_s = time.time() - ABANDONED_AFTER_S
+        delete_abandoned(self.db, self.objects, int(abandoned_s * 1000))
+        delete_doomed(self.db, self.objects)
+        await asyncio.to_thread(self.objects.drop_abandoned, abandoned_s)
 
     def _application(self) -> web.Application:
         app = web.Application(

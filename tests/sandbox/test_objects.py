@@ -217,12 +217,12 @@ def test_equal_content_is_stored_once_until_its_last_key_goes(tmp_path: Path) ->
     store.put("b", CONTENT)
     blobs = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
     assert len(blobs) == 1
-    store.delete("a")
+    store.delete(["a"])
     assert store.read("b") == CONTENT
     store.put("b", b"other")
     assert not blobs[0].exists()
-    store.delete("b")
-    store.delete("b")
+    store.delete(["b", "b"])
+    store.delete(["b"])
     store.close()
 
 
