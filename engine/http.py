@@ -52,6 +52,7 @@ GONE = (502, 503, 504)
 PIECE = 256 * 1024
 """Bytes read from a socket at once when streaming."""
 
+_CONNECT_REMEDY = "is it running, and are host and port right?"
 _THROTTLE_WORDS = (b"SlowDown", b"reduce your request rate", b"rateLimitExceeded", b"TooManyRequests")
 
 
@@ -326,7 +327,11 @@ class HttpClient:
                 raise CommError(f"not a URL: {_without_query(target)}", side=self.side, exc=error) from error
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
                 failure = Transient(
-                    f"{method} failed: {_reason(error)}", side=self.side, subject=what, exc=error
+                    f"{method} failed: {_reason(error)}",
+                    side=self.side,
+                    subject=what,
+                    remedy=_CONNECT_REMEDY if isinstance(error, aiohttp.ClientConnectorError) else None,
+                    exc=error,
                 )
                 failure.counts = not ticket.failed(what)
                 raise failure from error
