@@ -7,10 +7,9 @@ import secrets
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.sandbox import clock, ids
-from engine.sandbox.context import Call
+from engine.sandbox import clock
 from engine.sandbox.database import Database, Row, tables
-from engine.sandbox.refusals import forbidden, not_found
+from engine.sandbox.nodes import Dated, Node
 
 tables(
     """
@@ -57,7 +56,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(Node, Dated):
     """A user's own namespace or a team."""
 
     typename: ClassVar[str] = "Entity"
@@ -65,15 +64,11 @@ class Entity:
     number: int
     name: str
     is_team: bool
-    created: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("Entity", self.number)
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class User(Node, Dated):
     """Someone who has an API key."""
 
     typename: ClassVar[str] = "User"
@@ -84,11 +79,7 @@ class User:
     email: str | None
     admin: bool
     default_entity_name: str
-    created: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("User", self.number)
+    created_ms: int
 
 
 def new_key() -> str:
@@ -203,43 +194,6 @@ def members_of(db: Database, entity: Entity) -> list[User]:
             (entity.number,),
         )
     ]
-
-
-def readable_entity(call: Call, name: str | None) -> Entity | None:
-    """The entity of this name, or the caller's default; None if there is none or the caller is no member."""
-    entity = entity_of_name(call.db, name or call.user.default_entity_name)
-    return entity if entity is not None and _is_member(call, entity.number) else None
-
-
-def writable_entity(call: Call, name: str | None) -> Entity:
-    """The entity of this name, or the caller's default.
-
-    Raises:
-        Refusal: 404, a write never creates an entity; 403, the caller is no member.
-    """
-    wanted = name or call.user.default_entity_name
-    entity = entity_of_name(call.db, wanted)
-    if entity is None:
-        raise not_found(f"entity {wanted} not found")
-    require_member(call, entity.number)
-    return entity
-
-
-def require_member(call: Call, entity: int) -> None:
-    """Check that the caller may write to the entity of this number.
-
-    Raises:
-        Refusal: 403.
-    """
-    if not _is_member(call, entity):
-        name = entity_of_number(call.db, entity).name
-        raise forbidden(f"permission denied: {call.user.username} may not write to entity {name}")
-
-
-def _is_member(call: Call, entity: int) -> bool:
-    return call.user.admin or bool(
-        call.db.one("SELECT 1 FROM members WHERE entity = ? AND user = ?", (entity, call.user.number))
-    )
 
 
 def _digest(key: str) -> str:

@@ -12,6 +12,7 @@ from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
 from engine.sandbox.graphql import resolver
+from engine.sandbox.nodes import Alive, Dated, Node
 from engine.sandbox.refusals import bad_request, not_found
 from engine.sandbox.run_lists import run_connection
 from engine.sandbox.runs import Run
@@ -32,7 +33,7 @@ CREATE TABLE IF NOT EXISTS agent_runs (
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(Node, Dated, Alive):
     """A process that runs what a sweep hands out."""
 
     typename: ClassVar[str] = "Agent"
@@ -46,18 +47,6 @@ class Agent:
     metrics: str
     created_ms: int
     heartbeat_ms: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("Agent", self.number)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
-    @property
-    def heartbeat_at(self) -> str:
-        return clock.to_wire(self.heartbeat_ms)
 
 
 def _agent(row: Row) -> Agent:
@@ -142,7 +131,7 @@ def create_agent(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str,
 def agent_heartbeat(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     agent = _of_number(call, ids.decode("Agent", given["id"]))
     sweep = agent_sweep(agent, call)
-    accounts.require_member(call, projects.of_number(call, sweep.project_number).entity_number)
+    projects.require_member(call, sweep.project_number)
     running = json.loads(given.get("runState") or "{}")
     if not isinstance(running, dict):
         raise bad_request("runState must be a JSON object")

@@ -6,11 +6,17 @@ seen there, too.
 
 from __future__ import annotations
 
-from engine.sandbox import accounts, projects
+from collections.abc import Callable
+from typing import TypeVar
+
 from engine.sandbox import artifact_records as records
+from engine.sandbox import entity_access, projects
 from engine.sandbox.artifact_records import Artifact, Collection
 from engine.sandbox.context import Call
+from engine.sandbox.database import Database
 from engine.sandbox.refusals import Refusal
+
+T = TypeVar("T")
 
 
 def sequence_of(call: Call, artifact: Artifact) -> Collection:
@@ -20,16 +26,7 @@ def sequence_of(call: Call, artifact: Artifact) -> Collection:
 
 def may_read_project(call: Call, number: int) -> bool:
     """Whether the caller may see what is in a project."""
-    return accounts.readable_entity(call, projects.of_number(call, number).entity_name) is not None
-
-
-def require_project(call: Call, number: int) -> None:
-    """Check that the caller may write to a project.
-
-    Raises:
-        Refusal: 403.
-    """
-    accounts.require_member(call, projects.of_number(call, number).entity_number)
+    return entity_access.readable_entity(call, projects.of_number(call, number).entity_name) is not None
 
 
 def may_read(call: Call, artifact: Artifact) -> bool:
@@ -41,13 +38,8 @@ def may_read(call: Call, artifact: Artifact) -> bool:
 
 def readable_artifact(call: Call, artifact_id: str) -> Artifact | None:
     """The version of this id; None if there is none, or none that the caller may see."""
-    try:
-        artifact = records.artifact_by_id(call.db, artifact_id)
-    except Refusal as refusal:
-        if refusal.status != 404:
-            raise
-        return None
-    return artifact if may_read(call, artifact) else None
+    artifact = _unless_missing(records.artifact_by_id, call.db, artifact_id)
+    return artifact if artifact is not None and may_read(call, artifact) else None
 
 
 def writable_artifact(call: Call, artifact_id: str) -> Artifact:
@@ -57,19 +49,14 @@ def writable_artifact(call: Call, artifact_id: str) -> Artifact:
         Refusal: 404 or 403.
     """
     artifact = records.artifact_by_id(call.db, artifact_id)
-    require_project(call, sequence_of(call, artifact).project)
+    projects.require_member(call, sequence_of(call, artifact).project)
     return artifact
 
 
 def readable_collection(call: Call, collection_id: str) -> Collection | None:
     """The collection of this id; None if there is none, or none that the caller may see."""
-    try:
-        collection = records.collection_by_id(call.db, collection_id)
-    except Refusal as refusal:
-        if refusal.status != 404:
-            raise
-        return None
-    return collection if may_read_project(call, collection.project) else None
+    collection = _unless_missing(records.collection_by_id, call.db, collection_id)
+    return collection if collection is not None and may_read_project(call, collection.project) else None
 
 
 def writable_collection(call: Call, collection_id: str, kind: str) -> Collection:
@@ -81,5 +68,14 @@ def writable_collection(call: Call, collection_id: str, kind: str) -> Collection
     collection = records.collection_by_id(call.db, collection_id)
     if collection.kind != kind:
         raise Refusal(404, f"{collection.name!r} is a {collection.kind.lower()}, not a {kind.lower()}")
-    require_project(call, collection.project)
+    projects.require_member(call, collection.project)
     return collection
+
+
+def _unless_missing(find: Callable[[Database, str], T], db: Database, id_: str) -> T | None:
+    try:
+        return find(db, id_)
+    except Refusal as refusal:
+        if refusal.status != 404:
+            raise
+        return None

@@ -11,7 +11,7 @@ import base64
 
 from aiohttp import web
 
-from engine.sandbox import accounts, ids
+from engine.sandbox import entity_access, ids
 from engine.sandbox.artifact_access import readable_artifact
 from engine.sandbox.artifact_contents import blob_key
 from engine.sandbox.context import CALL
@@ -21,7 +21,7 @@ from engine.sandbox.s3_errors import S3Error
 
 async def download_v1(request: web.Request) -> web.StreamResponse:
     call, md5 = request[CALL], _md5(request)
-    entity = accounts.readable_entity(call, request.match_info["entity"])
+    entity = entity_access.readable_entity(call, request.match_info["entity"])
     if entity is None:
         raise not_found("no such artifact file")
     birth = call.db.value(

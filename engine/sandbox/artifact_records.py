@@ -14,6 +14,7 @@ from typing import ClassVar
 from engine.sandbox import clock, ids
 from engine.sandbox.artifact_rules import version_number
 from engine.sandbox.database import Database, tables
+from engine.sandbox.nodes import Changing, Dated, Node
 from engine.sandbox.refusals import not_found
 
 tables("""
@@ -65,7 +66,7 @@ PORTFOLIO = "PORTFOLIO"
 
 
 @dataclass(frozen=True, slots=True)
-class ArtifactType:
+class ArtifactType(Node, Dated):
     """``dataset``, ``model``, …: what the collections of a project are sorted by."""
 
     typename: ClassVar[str] = "ArtifactType"
@@ -75,17 +76,9 @@ class ArtifactType:
     description: str | None
     created_ms: int
 
-    @property
-    def id(self) -> str:
-        return ids.encode("ArtifactType", self.number)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(Changing):
     """A sequence or a portfolio."""
 
     number: int
@@ -107,17 +100,9 @@ class Collection:
     def id(self) -> str:
         return ids.encode("ArtifactCollection", self.number)
 
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
-    @property
-    def updated_at(self) -> str:
-        return clock.to_wire(self.updated_ms)
-
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(Node, Changing):
     """One version; its number is that of its memberships."""
 
     typename: ClassVar[str] = "Artifact"
@@ -140,24 +125,12 @@ class Artifact:
     updated_ms: int
 
     @property
-    def id(self) -> str:
-        return ids.encode("Artifact", self.number)
-
-    @property
     def storage_bytes(self) -> int:
         return self.size
 
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
-    @property
-    def updated_at(self) -> str:
-        return clock.to_wire(self.updated_ms)
-
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(Node, Dated):
     """A version in a collection."""
 
     typename: ClassVar[str] = "ArtifactCollectionMembership"
@@ -167,17 +140,9 @@ class Membership:
     version_index: int
     created_ms: int
 
-    @property
-    def id(self) -> str:
-        return ids.encode("ArtifactCollectionMembership", self.number)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
 
 @dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(Node):
     """A name for a membership, unique in its collection."""
 
     typename: ClassVar[str] = "ArtifactAlias"
@@ -185,10 +150,6 @@ class Alias:
     collection: int
     alias: str
     membership: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("ArtifactAlias", self.number)
 
 
 # -- by number and id

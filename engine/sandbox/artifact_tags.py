@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.sandbox import artifact_records as records
-from engine.sandbox import ids, projects
+from engine.sandbox import projects
 from engine.sandbox.artifact_records import Artifact, Collection
 from engine.sandbox.artifact_rules import MAX_TAGS_PER_CALL, check_tag
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import Database, tables
 from engine.sandbox.graphql import resolver
+from engine.sandbox.nodes import Node
 from engine.sandbox.refusals import bad_request, not_found
 
 tables("""
@@ -28,7 +29,7 @@ _DEFAULT_CATEGORY = "tag"
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(Node):
     """A word on a version or a collection."""
 
     typename: ClassVar[str] = "Tag"
@@ -38,10 +39,6 @@ class Tag:
     tag_category_name: str
     name: str
     attributes: str
-
-    @property
-    def id(self) -> str:
-        return ids.encode("Tag", self.number)
 
 
 def tags_of(db: Database, owner: Artifact | Collection) -> list[Tag]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from engine.sandbox.accounts import User
-    from engine.sandbox.database import Database
-    from engine.sandbox.objects import ObjectStore
+from engine.sandbox.accounts import User
+from engine.sandbox.database import Database
+from engine.sandbox.objects import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)

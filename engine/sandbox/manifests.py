@@ -15,13 +15,14 @@ from engine.sandbox.artifact_records import Artifact
 from engine.sandbox.context import Call
 from engine.sandbox.database import Database
 from engine.sandbox.graphql import resolver
+from engine.sandbox.nodes import Dated, Node
 from engine.sandbox.refusals import conflict, not_found
 
 CONTENT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Node, Dated):
     """A manifest that a client announced; its bytes are in the object store once uploaded.
 
     Attributes:
@@ -38,16 +39,8 @@ class Manifest:
     created_ms: int
 
     @property
-    def id(self) -> str:
-        return ids.encode("ArtifactManifest", self.number)
-
-    @property
     def key(self) -> str:
         return manifest_key(self.artifact, self.number)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
 
 
 def manifests_of(db: Database, artifact: Artifact) -> list[Manifest]:

@@ -54,7 +54,7 @@ async def front(request: web.Request) -> web.Response:
             [
                 _link(project.name, entity, project.name),
                 _number(runs.count(call, project)),
-                _when(project.updated),
+                _when(project.updated_ms),
             ]
             for project in found
         ]
@@ -74,7 +74,7 @@ async def project_page(request: web.Request) -> web.Response:
             _number(history.line_count(call.db, run.number)),
             html.escape(run.group or ""),
             html.escape(", ".join(run.tags)),
-            _when(run.created),
+            _when(run.created_ms),
         ]
         for run in (entry.run for entry in listed[:_MAX_RUNS])
     ]
@@ -92,7 +92,7 @@ async def run_page(request: web.Request) -> web.Response:
     facts = [
         ["State", _state(run)],
         ["Id", f"<code>{html.escape(run.name)}</code>"],
-        ["Created", _when(run.created)],
+        ["Created", _when(run.created_ms)],
         ["Rows", f"{history.line_count(call.db, run.number):,}"],
         *([title, html.escape(text)] for title, text in _texts(run) if text),
     ]

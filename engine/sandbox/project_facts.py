@@ -94,4 +94,4 @@ def user_runs(user: User, call: Call, *, order: str | None = None, **page: Any) 
 
 def _by_creation(found: list[Run], order: str | None, page: dict[str, Any]) -> Connection:
     descending = not (order or "").startswith("+")
-    return connection(found, lambda run: [run.created, run.number], descending=descending, **page)
+    return connection(found, lambda run: [run.created_ms, run.number], descending=descending, **page)

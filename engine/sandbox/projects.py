@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.sandbox import accounts, clock, ids
+from engine.sandbox import accounts, clock, entity_access, ids
 from engine.sandbox.accounts import Entity, User
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
 from engine.sandbox.graphql import resolver
 from engine.sandbox.listing import Fields, listed
+from engine.sandbox.nodes import Changing, Node
 from engine.sandbox.refusals import bad_request, conflict, not_found
 
 tables(
@@ -39,7 +40,7 @@ _SELECT = """SELECT projects.*, entities.name AS entity_name FROM projects
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Project(Node, Changing):
     """A project; its attributes answer the fields of the same name."""
 
     typename: ClassVar[str] = "Project"
@@ -56,12 +57,8 @@ class Project:
     docker_image: str | None
     is_benchmark: bool
     is_published: bool
-    created: int
-    updated: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("Project", self.number)
+    created_ms: int
+    updated_ms: int
 
     @property
     def internal_id(self) -> str:
@@ -76,15 +73,15 @@ PROJECT_FIELDS: Fields[Project] = {
     "entity_id": lambda _call, row: row.entity_number,
     "description": lambda _call, row: row.description,
     "access": lambda _call, row: row.access,
-    "created_at": lambda _call, row: row.created,
-    "updated_at": lambda _call, row: row.updated,
+    "created_at": lambda _call, row: row.created_ms,
+    "updated_at": lambda _call, row: row.updated_ms,
 }
 """How lists look at a project; filters by ``id`` may hold the bare number."""
 
 
 def find(call: Call, entity_name: str | None, name: str | None) -> Project | None:
     """The project of this name; None if there is none, or the caller may not see it."""
-    entity = accounts.readable_entity(call, entity_name)
+    entity = entity_access.readable_entity(call, entity_name)
     if entity is None:
         return None
     row = call.db.one(
@@ -99,7 +96,7 @@ def writable(call: Call, entity_name: str | None, name: str | None) -> Project:
     Raises:
         Refusal: 404 or 403.
     """
-    entity = accounts.writable_entity(call, entity_name)
+    entity = entity_access.writable_entity(call, entity_name)
     project = find(call, entity.name, name)
     if project is None:
         raise not_found(f"project {entity.name}/{name} not found")
@@ -112,7 +109,7 @@ def ensure(call: Call, entity_name: str | None, name: str | None) -> Project:
     Raises:
         Refusal: the entity is unknown (404) or not the caller's (403), or the name is illegal (400).
     """
-    entity = accounts.writable_entity(call, entity_name)
+    entity = entity_access.writable_entity(call, entity_name)
     name = name or DEFAULT_NAME
     project = find(call, entity.name, name)
     if project is not None:
@@ -134,6 +131,15 @@ def of_number(call: Call, number: int) -> Project:
     return _project(row)
 
 
+def require_member(call: Call, number: int) -> None:
+    """Check that the caller may write to the project of this number.
+
+    Raises:
+        Refusal: 403.
+    """
+    entity_access.require_member(call, of_number(call, number).entity_number)
+
+
 def check_name(name: str) -> None:
     """Refuse what W&B does not take as a project name.
 
@@ -149,7 +155,7 @@ def check_name(name: str) -> None:
 def visible(call: Call, entity_name: str | None = None) -> list[Project]:
     """All projects of one entity, or of all entities of the caller."""
     if entity_name is not None:
-        entity = accounts.readable_entity(call, entity_name)
+        entity = entity_access.readable_entity(call, entity_name)
         entities = [entity] if entity else []
     elif call.user.admin:
         entities = accounts.all_entities(call.db)
@@ -203,7 +209,7 @@ def user_projects(
 
 
 def _listed(found: list[Project], page: dict[str, Any]) -> Connection:
-    return connection(found, lambda project: [project.created, project.number], descending=True, **page)
+    return connection(found, lambda project: [project.created_ms, project.number], descending=True, **page)
 
 
 @resolver("Entity.project")
@@ -219,16 +225,6 @@ def project_entity(project: Project, call: Call) -> Entity:
 @resolver("Project.user")
 def project_user(project: Project, call: Call) -> User:
     return accounts.user_of_number(call.db, project.user_number)
-
-
-@resolver("Project.createdAt")
-def project_created_at(project: Project, _call: Call) -> str:
-    return clock.to_wire(project.created)
-
-
-@resolver("Project.updatedAt")
-def project_updated_at(project: Project, _call: Call) -> str:
-    return clock.to_wire(project.updated)
 
 
 @resolver("Project.readOnly")
@@ -248,7 +244,7 @@ def upsert(call: Call, given: dict[str, Any]) -> dict[str, Any]:
         project = writable_of_id(call, given["id"])
         inserted = False
     else:
-        entity = accounts.writable_entity(call, given.get("entityName"))
+        entity = entity_access.writable_entity(call, given.get("entityName"))
         inserted = find(call, entity.name, given.get("name")) is None
         project = ensure(call, entity.name, given.get("name"))
     columns = {
@@ -302,7 +298,7 @@ def writable_of_id(call: Call, id_: str) -> Project:
     row = call.db.one(f"{_SELECT} WHERE projects.number = ?", (ids.decode("Project", id_),))
     if row is None:
         raise not_found(f"project {id_!r} not found")
-    accounts.require_member(call, row["entity"])
+    entity_access.require_member(call, row["entity"])
     return _project(row)
 
 
@@ -320,6 +316,6 @@ def _project(row: Row) -> Project:
         docker_image=row["docker_image"],
         is_benchmark=bool(row["is_benchmark"]),
         is_published=bool(row["is_published"]),
-        created=row["created"],
-        updated=row["updated"],
+        created_ms=row["created"],
+        updated_ms=row["updated"],
     )

@@ -55,21 +55,6 @@ def run_user(run: Run, call: Call) -> User:
     return accounts.user_of_number(call.db, run.user_number)
 
 
-@resolver("Run.createdAt")
-def created_at(run: Run, _call: Call) -> str:
-    return clock.to_wire(run.created)
-
-
-@resolver("Run.updatedAt")
-def updated_at(run: Run, _call: Call) -> str:
-    return clock.to_wire(run.updated)
-
-
-@resolver("Run.heartbeatAt")
-def heartbeat_at(run: Run, _call: Call) -> str:
-    return clock.to_wire(run.heartbeat)
-
-
 @resolver("Run.deletedAt")
 def deleted_at(run: Run, _call: Call) -> str | None:
     return None if run.deleted is None else clock.to_wire(run.deleted)
@@ -77,7 +62,7 @@ def deleted_at(run: Run, _call: Call) -> str | None:
 
 @resolver("Run.computeSeconds")
 def compute_seconds(run: Run, _call: Call) -> int:
-    return (run.heartbeat - run.created) // 1000
+    return (run.heartbeat_ms - run.created_ms) // 1000
 
 
 @resolver("Run.running")

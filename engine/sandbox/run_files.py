@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.sandbox import accounts, clock, ids, projects, runs
+from engine.sandbox import clock, ids, projects, runs
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import tables
@@ -182,7 +182,7 @@ def delete_files(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str,
         if row is None:
             raise not_found(f"file {id_!r} not found")
         run = runs.of_number(call, row["run"])
-        accounts.require_member(call, projects.of_number(call, run.project_number).entity_number)
+        projects.require_member(call, run.project_number)
         if given.get("projectId") not in (None, run.project_number):
             raise bad_request(f"file {id_!r} is not in project {given['projectId']}")
         call.db.execute("DELETE FROM run_files WHERE run = ? AND name = ?", (run.number, row["name"]))

@@ -11,6 +11,7 @@ from engine.sandbox import accounts, clock, ids, projects
 from engine.sandbox.accounts import Entity
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
+from engine.sandbox.nodes import Alive, Changing, Node
 from engine.sandbox.projects import Project
 from engine.sandbox.refusals import not_found
 
@@ -44,7 +45,7 @@ _COLUMNS = """runs.number, runs.project, runs.user, runs.name, display_name, sta
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Node, Changing, Alive):
     """A run without its bulk; its attributes answer the fields of the same name.
 
     Attributes:
@@ -61,9 +62,9 @@ class Run:
     display_name: str | None
     recorded_state: str
     exitcode: int | None
-    created: int
-    updated: int
-    heartbeat: int
+    created_ms: int
+    updated_ms: int
+    heartbeat_ms: int
     deleted: int | None
     stopped: bool
     tags: list[str]
@@ -79,14 +80,9 @@ class Run:
     debug: bool | None
 
     @property
-    def id(self) -> str:
-        """The storage id."""
-        return ids.encode("Run", self.number)
-
-    @property
     def state(self) -> str:
         """Derived, because a run that crashed says nothing more."""
-        return state_of(self.recorded_state, self.heartbeat)
+        return state_of(self.recorded_state, self.heartbeat_ms)
 
 
 def state_of(recorded: str, heartbeat: int) -> str:
@@ -133,7 +129,7 @@ def writable_of_id(call: Call, id_: str) -> Run:
     if row is None or row["deleted"] is not None:
         raise not_found(f"run {id_!r} not found")
     run = _run(row)
-    accounts.require_member(call, projects.of_number(call, run.project_number).entity_number)
+    projects.require_member(call, run.project_number)
     return run
 
 
@@ -235,9 +231,9 @@ def _run(row: Row) -> Run:
         display_name=row["display_name"],
         recorded_state=row["state"],
         exitcode=row["exit_code"],
-        created=row["created"],
-        updated=row["updated"],
-        heartbeat=row["heartbeat"],
+        created_ms=row["created"],
+        updated_ms=row["updated"],
+        heartbeat_ms=row["heartbeat"],
         deleted=row["deleted"],
         stopped=bool(row["stop_requested"]),
         tags=json.loads(row["tags"]),

@@ -15,6 +15,7 @@ from engine.sandbox.database import Row, tables
 from engine.sandbox.filters import dotted
 from engine.sandbox.graphql import resolver
 from engine.sandbox.listing import Fields, listed
+from engine.sandbox.nodes import Alive, Changing, Node
 from engine.sandbox.projects import Project
 from engine.sandbox.refusals import bad_request, not_found
 from engine.sandbox.run_lists import run_connection
@@ -38,7 +39,7 @@ _BAYES = "the sandbox draws the parameters of a bayes sweep at random"
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Node, Changing, Alive):
     """A search over parameters; its attributes answer the fields of the same name.
 
     Attributes:
@@ -61,22 +62,6 @@ class Sweep:
     created_ms: int
     updated_ms: int
     heartbeat_ms: int
-
-    @property
-    def id(self) -> str:
-        return ids.encode("Sweep", self.number)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
-    @property
-    def updated_at(self) -> str:
-        return clock.to_wire(self.updated_ms)
-
-    @property
-    def heartbeat_at(self) -> str:
-        return clock.to_wire(self.heartbeat_ms)
 
     @property
     def method(self) -> str:
@@ -116,7 +101,7 @@ def writable(call: Call, sweep_id: str) -> Sweep:
         Refusal: 404 or 403.
     """
     sweep = of_number(call, ids.decode("Sweep", sweep_id))
-    accounts.require_member(call, projects.of_number(call, sweep.project_number).entity_number)
+    projects.require_member(call, sweep.project_number)
     return sweep
 
 
@@ -190,7 +175,7 @@ def run_count(sweep: Sweep, call: Call) -> int:
 def run_time(sweep: Sweep, call: Call) -> int:
     """Seconds, summed over the runs."""
     found = runs.in_project(call, sweep_project(sweep, call), sweep=sweep.name)
-    return sum(item.run.heartbeat - item.run.created for item in found) // 1000
+    return sum(item.run.heartbeat_ms - item.run.created_ms for item in found) // 1000
 
 
 @resolver("Sweep.bestLoss")

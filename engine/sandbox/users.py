@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.sandbox import accounts, clock, ids
+from engine.sandbox import accounts, entity_access, ids
 from engine.sandbox.accounts import Entity, User
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
@@ -48,7 +48,7 @@ def users(
 
 @resolver("Query.entity")
 def entity(_root: None, call: Call, *, name: str | None = None, login: bool | None = None) -> Entity | None:  # noqa: ARG001
-    return accounts.readable_entity(call, name)
+    return entity_access.readable_entity(call, name)
 
 
 @resolver("Query.entities")
@@ -82,11 +82,6 @@ def default_entity(user: User, call: Call) -> Entity | None:
 @resolver("User.userEntity")
 def user_entity(user: User, call: Call) -> Entity | None:
     return accounts.entity_of_name(call.db, user.username)
-
-
-@resolver("User.createdAt", "Entity.createdAt")
-def created_at(thing: User | Entity, _call: Call) -> str:
-    return clock.to_wire(thing.created)
 
 
 @resolver("User.teams")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.sandbox import accounts, clock, ids, json_text, projects
+from engine.sandbox import accounts, clock, entity_access, ids, json_text, projects
 from engine.sandbox.accounts import Entity, User
 from engine.sandbox.connections import Connection, connection
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
 from engine.sandbox.graphql import resolver
+from engine.sandbox.nodes import Changing, Node
 from engine.sandbox.projects import Project
 from engine.sandbox.refusals import Refusal, bad_request, not_found
 
@@ -45,7 +46,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class View(Node, Changing):
     """A report, a draft of one, or a workspace, by its ``type``."""
 
     typename: ClassVar[str] = "View"
@@ -68,20 +69,8 @@ class View:
     updated_ms: int
 
     @property
-    def id(self) -> str:
-        return ids.encode("View", self.number)
-
-    @property
     def parent_id(self) -> str | None:
         return None if self.parent is None else ids.encode("View", self.parent)
-
-    @property
-    def created_at(self) -> str:
-        return clock.to_wire(self.created_ms)
-
-    @property
-    def updated_at(self) -> str:
-        return clock.to_wire(self.updated_ms)
 
 
 def _view(row: Row) -> View:
@@ -97,14 +86,14 @@ def _readable(call: Call, view_id: str) -> View | None:
     if row is None:
         return None
     owner = projects.of_number(call, row["project"]).entity_name
-    return _view(row) if accounts.readable_entity(call, owner) is not None else None
+    return _view(row) if entity_access.readable_entity(call, owner) is not None else None
 
 
 def _writable(call: Call, view_id: str) -> View:
     view = _readable(call, view_id)
     if view is None:
         raise not_found(f"view {view_id} not found")
-    accounts.require_member(call, projects.of_number(call, view.project_number).entity_number)
+    projects.require_member(call, view.project_number)
     return view
 
 
