@@ -22,7 +22,7 @@ from engine.errors import (
     Transient,
     Unsupported,
 )
-from engine.http import HttpClient, Response, parse_json
+from engine.http import HttpClient, Response, error_of, parse_json
 from engine.records import Json
 from engine.transfer.context import Context
 from engine.transfer.throttle import Endpoint
@@ -41,6 +41,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
     (_words("not found", "could not find", "does not exist"), NotFound),
     (_words("deadline exceeded", "timed? ?out", "temporarily", "try again", "internal server"), Transient),
 )
+_KEY_REMEDY = "check WANDB_API_KEY, or the key in netrc, and that it is one of this server"
 _DELETED = _words("previously created and deleted")
 
 
@@ -52,6 +53,9 @@ def classify(response: Response) -> EngineError | None:
     """
     if response.status >= 400:
         told = response.body.decode("utf-8", "replace")
+        if response.status == 401 and (refused := error_of(response)) is not None:
+            refused.remedy = _KEY_REMEDY
+            return refused
         return _burnt_id(response.status) if _DELETED.search(told) else None
     if b'"errors"' not in response.body:
         return None
@@ -157,7 +161,7 @@ class WandbClient:
                 "the API key is not valid on this server",
                 side=self.side,
                 subject=self.base_url,
-                remedy="check WANDB_API_KEY and WANDB_BASE_URL",
+                remedy=_KEY_REMEDY,
             )
         info = data.get("serverInfo") or {}
         self.features = frozenset(
