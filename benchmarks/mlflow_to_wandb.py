@@ -20,7 +20,15 @@ from pathlib import Path
 
 import wandb
 
-from benchmarks.processes import Cost, SandboxProcess, measured, mlflow_process, sandbox_process
+from benchmarks.processes import (
+    Cost,
+    MlflowProcess,
+    SandboxProcess,
+    cpu_s,
+    measured,
+    mlflow_process,
+    sandbox_process,
+)
 from benchmarks.stores import FILES, BenchmarkStore, Size, store_of
 
 OLD_IMPORTER = ("wandb[importers]==0.27.0", "mlflow<3", "polars<=1.2.1", "numpy<2", "setuptools<81")
@@ -37,12 +45,24 @@ class Arrived:
 
 
 @dataclass(frozen=True)
+class Servers:
+    """Both servers, each in processes of its own."""
+
+    sandbox: SandboxProcess
+    mlflow: MlflowProcess
+
+    def cpu_s(self) -> tuple[float, float]:
+        return cpu_s(self.sandbox.pid), cpu_s(self.mlflow.pid)
+
+
+@dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """A line of the table; ``servers_cpu_s`` is of the sandbox and of mlflow server."""
 
     name: str
     size: Size
     cost: Cost
+    servers_cpu_s: tuple[float, float]
     requests: int
     arrived: Arrived
 
@@ -53,6 +73,7 @@ class Row:
             f"{cost.wall_s:.1f}",
             f"{cost.cpu_s:.1f}",
             f"{cost.peak_rss_mb:.0f}",
+            " + ".join(f"{seconds:.1f}" for seconds in self.servers_cpu_s),
             f"{self.requests / runs:.1f}",
             f"{arrived.points / cost.wall_s:,.0f}",
             f"{1e6 * cost.cpu_s / max(1, arrived.points):.1f}",
@@ -63,7 +84,8 @@ class Row:
 
 
 HEAD = (
-    "what", "wall s", "CPU s", "peak MB", "req/run", "points/s", "CPU µs/point", "runs", "points", "files",
+    "what", "wall s", "CPU s", "peak MB", "sandbox + mlflow CPU s", "req/run", "points/s", "CPU µs/point",
+    "runs", "points", "files",
 )  # fmt: skip
 
 
@@ -75,17 +97,17 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         work = Path(scratch)
+        log = work / "mlflow.log"
         with (
             sandbox_process(work / "sandbox") as sandbox,
-            mlflow_process(
-                store.uri, store.artifacts, work / "mlflow.log", workers=options.workers
-            ) as server,
+            mlflow_process(store.uri, store.artifacts, log, workers=options.workers) as mlflow,
         ):
-            rows.append(_ours("engine, from SQLite", store.uri, store, size, sandbox, work))
-            rows.append(_ours("engine, from mlflow server", server, store, size, sandbox, work))
+            servers = Servers(sandbox, mlflow)
+            rows.append(_ours("engine, from SQLite", store.uri, store, size, servers, work))
+            rows.append(_ours("engine, from mlflow server", mlflow.url, store, size, servers, work))
             if options.old_runs:
                 old = Size(options.old_runs, size.keys, size.steps)
-                rows.append(_old(old, server, sandbox, options.cache, work))
+                rows.append(_old(old, servers, options.cache, work))
     _show(rows)
     if options.old_runs:
         _compare(rows)
@@ -107,56 +129,69 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def _ours(
-    name: str, source: str, store: BenchmarkStore, size: Size, sandbox: SandboxProcess, work: Path
-) -> Row:
-    print(f"{name} …", file=sys.stderr)
+def _ours(name: str, source: str, store: BenchmarkStore, size: Size, servers: Servers, work: Path) -> Row:
     project = name.replace(",", "").replace(" ", "-")
-    before = sandbox.requests()
-    cost = measured(
-        [
-            *(sys.executable, "-m", "engine.cli.main", "migrate", f"mlflow:{source}"),
-            f"wandb:{sandbox.url}/{sandbox.entity}/{project}",
-            *("--artifact-root", f"mlflow-artifacts:/={store.artifacts}/") * (not source.startswith("http")),
-            "--json",
-        ],
-        environ={"WANDB_API_KEY": sandbox.api_key},
-        log=work / f"{project}.log",
-        cwd=work,
+    # Without a server, the directory that it hands out has to be named.
+    root = () if source.startswith("http") else ("--artifact-root", f"mlflow-artifacts:/={store.artifacts}/")
+    row = _row(
+        name,
+        size,
+        servers,
+        project,
+        (sys.executable, "-m", "engine.cli.main", "migrate", f"mlflow:{source}"),
+        (f"wandb:{servers.sandbox.url}/{servers.sandbox.entity}/{project}", *root, "--json"),
+        work,
     )
-    if cost.status:
-        sys.exit(f"{name}: exit status {cost.status}\n{(work / f'{project}.log').read_text()[-3000:]}")
-    finished = json.loads(cost.out.splitlines()[-1])
+    finished = json.loads(row.cost.out.splitlines()[-1])
     assert finished["points"] == size.points, finished
-    return Row(name, size, cost, sandbox.requests() - before, _arrived(sandbox, project))
+    return row
 
 
-def _old(size: Size, server: str, sandbox: SandboxProcess, cache: Path, work: Path) -> Row:
-    python = _old_environment(cache)
-    print("W&B's importer …", file=sys.stderr)
-    before = sandbox.requests()
+def _old(size: Size, servers: Servers, cache: Path, work: Path) -> Row:
+    project = "old-importer"
+    return _row(
+        "W&B's importer 0.27.0, from mlflow server",
+        size,
+        servers,
+        project,
+        (
+            str(_old_environment(cache)),
+            str(HERE / "old_importer.py"),
+            servers.mlflow.url,
+            servers.sandbox.url,
+        ),
+        (f"{servers.sandbox.entity}/{project}", str(size.runs)),
+        work,
+    )
+
+
+def _row(
+    name: str,
+    size: Size,
+    servers: Servers,
+    project: str,
+    program: tuple[str, ...],
+    arguments: tuple[str, ...],
+    work: Path,
+) -> Row:
+    """Run a command, see what it cost each side, and count what arrived."""
+    print(f"{name} …", file=sys.stderr)
+    sandbox, log = servers.sandbox, work / f"{project}.log"
+    requests, used = sandbox.requests(), servers.cpu_s()
     cost = measured(
-        [
-            *(str(python), str(HERE / "old_importer.py"), server, sandbox.url),
-            *(f"{sandbox.entity}/old-importer", str(size.runs)),
-        ],
+        [*program, *arguments],
         environ={
             "WANDB_API_KEY": sandbox.api_key,
             "WANDB_BASE_URL": sandbox.url,
             "WANDB_ERROR_REPORTING": "false",
         },
-        log=work / "old.log",
+        log=log,
         cwd=work,
     )
     if cost.status:
-        sys.exit(f"old importer: exit status {cost.status}\n{(work / 'old.log').read_text()[-3000:]}")
-    return Row(
-        "W&B's importer 0.27.0, from mlflow server",
-        size,
-        cost,
-        sandbox.requests() - before,
-        _arrived(sandbox, "old-importer"),
-    )
+        sys.exit(f"{name}: exit status {cost.status}\n{log.read_text()[-3000:]}")
+    served = (servers.cpu_s()[0] - used[0], servers.cpu_s()[1] - used[1])
+    return Row(name, size, cost, served, sandbox.requests() - requests, _arrived(sandbox, project))
 
 
 def _old_environment(cache: Path) -> Path:

@@ -49,11 +49,24 @@ def measured(command: Sequence[str], *, environ: Mapping[str, str], log: Path, c
     )
 
 
+def cpu_s(*pids: int) -> float:
+    """User and system time of running processes and all below them, as Linux tells it."""
+    tick = os.sysconf("SC_CLK_TCK")
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += sum(map(int, fields[11:15]))
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        total += int(cpu_s(*map(int, children)) * tick)
+    return total / tick
+
+
 @dataclass(frozen=True)
 class SandboxProcess:
     url: str
     api_key: str
     entity: str
+    pid: int
 
     def requests(self) -> int:
         """Requests that it answered so far, without those to this very counter."""
@@ -74,6 +87,12 @@ class SandboxProcess:
             return content
 
 
+@dataclass(frozen=True)
+class MlflowProcess:
+    url: str
+    pid: int
+
+
 @contextmanager
 def sandbox_process(data_dir: Path) -> Iterator[SandboxProcess]:
     """``engine sandbox`` in a process of its own."""
@@ -82,15 +101,15 @@ def sandbox_process(data_dir: Path) -> Iterator[SandboxProcess]:
         try:
             assert process.stdout is not None
             told = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-            yield SandboxProcess(told["WANDB_BASE_URL"], told["WANDB_API_KEY"], "rehearsal")
+            yield SandboxProcess(told["WANDB_BASE_URL"], told["WANDB_API_KEY"], "rehearsal", process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
 
 
 @contextmanager
-def mlflow_process(backend_uri: str, artifacts: Path, log: Path, *, workers: int) -> Iterator[str]:
-    """A real ``mlflow server``; yields its URL."""
+def mlflow_process(backend_uri: str, artifacts: Path, log: Path, *, workers: int) -> Iterator[MlflowProcess]:
+    """A real ``mlflow server``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -110,7 +129,7 @@ def mlflow_process(backend_uri: str, artifacts: Path, log: Path, *, workers: int
                 break
             except OSError:
                 time.sleep(0.1)
-        yield url
+        yield MlflowProcess(url, process.pid)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -125,10 +125,10 @@ def main() -> None:
     size = Size(options.runs, options.keys, options.steps)
     store = long_store(options.long, options.cache) if options.long else store_of(size, options.cache)
     log = options.cache / "mlflow-server.log"
-    with mlflow_process(store.uri, store.artifacts, log, workers=options.workers) as url:
-        anyio.run(through_the_engine, url, backend="asyncio").report()
+    with mlflow_process(store.uri, store.artifacts, log, workers=options.workers) as mlflow:
+        anyio.run(through_the_engine, mlflow.url, backend="asyncio").report()
         if not options.long:
-            through_mlflow(url, max(size.runs // 10, 1)).report()
+            through_mlflow(mlflow.url, max(size.runs // 10, 1)).report()
 
 
 if __name__ == "__main__":
