@@ -115,6 +115,7 @@ class Run:
         group: what the run is shown together with; for a nested run its root.
         parent_id: the run that this one is nested in, as the source tells it, even if that run is gone.
         extra: facts that have no field here but must survive, JSON, by name; kept as provenance.
+        locator: what the source needs to find the history again; private to the source.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Run:
     inputs: tuple[DatasetInput, ...] = ()
     extra: Mapping[str, Json] = field(default_factory=dict)
     url: str | None = None
+    locator: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

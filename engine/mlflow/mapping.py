@@ -5,7 +5,6 @@ The values of a run that have a field in ``Run`` go there; the rest is kept in `
 - ``mlflow_tags``: all tags that start with ``mlflow.``, verbatim, also those that have a field
 - ``experiment_id``, ``artifact_uri``, ``lifecycle_stage``, ``user_id``, ``start_time``, ``end_time``
 - ``ended_before_started``: True if so; the times stay as they are
-- ``latest_metrics``: ``{key: [value, timestamp, step]}``
 - ``model_inputs``, ``model_outputs``: ``[{"model_id": …, "step": …}]``
 """
 
@@ -15,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from engine.mlflow.store import DELETED, PARENT_RUN_ID, LatestMetric, RawExperiment, RawModel, RawRun
+from engine.mlflow.store import DELETED, PARENT_RUN_ID, RawExperiment, RawModel, RawRun
 from engine.mlflow.text import Lose, TextOf
 from engine.records import Code, DatasetInput, Json, Namespace, Project, Run, RunState
 
@@ -91,8 +90,9 @@ def run_of(raw: RawRun, namespace: Namespace, group: str, lose: Lose, *, parse_p
         ),
         # Stores list them in no order of their own; sorted, every way in gives the same.
         inputs=tuple(sorted((_clean_input(dataset, text) for dataset in raw.inputs), key=_input_order)),
-        extra=_extra(raw, tags, latest),
+        extra=_extra(raw, tags),
         url=raw.url,
+        locator=latest,
     )
 
 
@@ -118,7 +118,7 @@ def parsed(value: str) -> Json:
     return number
 
 
-def _extra(raw: RawRun, tags: Mapping[str, str], latest: Mapping[str, LatestMetric]) -> dict[str, Json]:
+def _extra(raw: RawRun, tags: Mapping[str, str]) -> dict[str, Json]:
     extra: dict[str, Json] = {
         "experiment_id": raw.experiment_id,
         "artifact_uri": raw.artifact_uri,
@@ -127,7 +127,6 @@ def _extra(raw: RawRun, tags: Mapping[str, str], latest: Mapping[str, LatestMetr
         "start_time": raw.start_time,
         "end_time": raw.end_time,
         "mlflow_tags": {key: value for key, value in tags.items() if key.startswith(SYSTEM_PREFIX)},
-        "latest_metrics": {key: list(point) for key, point in latest.items()},
     }
     if raw.start_time is not None and raw.end_time is not None and raw.end_time < raw.start_time:
         extra["ended_before_started"] = True

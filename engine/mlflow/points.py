@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -59,6 +60,11 @@ def chunks_of_one_metric(
             pa.array(timestamps[part], pa.int64()),
             pa.array(values[part], pa.float64()),
         )
+
+
+def restored(value: float) -> float:
+    """±1.797e308 is how MLflow's SQL stores keep an infinity."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
 def restore_infinities(value: Column, run_id: str, context: Context) -> Column:

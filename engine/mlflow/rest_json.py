@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.mlflow.points import restored
 from engine.mlflow.store import ACTIVE, DATASET_CONTEXT, LatestMetric, RawExperiment, RawModel, RawRun
 from engine.records import DatasetInput, Json
 
@@ -49,7 +50,9 @@ def run_of(json: Mapping[str, Json], ui: str) -> RawRun:
         tags=_pairs(data.get("tags", ())),
         latest={
             metric["key"]: LatestMetric(
-                float(metric.get("value", 0.0)), int(metric.get("timestamp", 0)), int(metric.get("step", 0))
+                restored(float(metric.get("value", 0.0))),
+                int(metric.get("timestamp", 0)),
+                int(metric.get("step", 0)),
             )
             for metric in data.get("metrics", ())
         },

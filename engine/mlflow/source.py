@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import orjson
 
@@ -112,7 +113,7 @@ class MlflowSource:
                 )
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
-        latest = {key: LatestMetric(*point) for key, point in run.extra["latest_metrics"].items()}
+        latest = cast("Mapping[str, LatestMetric]", run.locator)
         chunks = self._store.history(run.extra["experiment_id"], run.id, latest)
         async with aclosing(chunks):
             async for chunk in chunks:

@@ -91,7 +91,7 @@ class TestMetricFiles:
 
     async def test_the_newest_point_is_the_one_of_the_greatest_step(self, root: Path):
         write_run(root, "a", {"metrics/m": "9 1 5\n1 2 6\n3 3 6\n3 2 6\n"})
-        assert (await only_run(root)).extra["latest_metrics"] == {"m": [3.0, 3, 6]}
+        assert (await only_run(root)).summary == {"m": 3.0}
 
     @pytest.mark.parametrize("line", ["1", "x 1 2", "1 y 2", "1 2 3 4", "1 2 1.5", f"1 2 {2**63}"])
     async def test_a_broken_line_makes_the_run_unreadable_and_is_named(self, root: Path, line: str):

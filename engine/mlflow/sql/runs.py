@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import copysign, inf, nan
-from sys import float_info
+from math import nan
 from typing import TypeAlias
 
+from engine.mlflow.points import restored
 from engine.mlflow.sql.database import Database, Session
 from engine.mlflow.store import (
     ACTIVE,
@@ -232,10 +232,8 @@ def _latest_metrics(session: Session, run_ids: Sequence[str]) -> dict[str, dict[
 
 
 def _float(value: float | None, *, is_nan: bool) -> float:
-    """As in a history: NaN by its flag, ±1.797e308 for an infinity."""
-    if is_nan or value is None:
-        return nan
-    return copysign(inf, value) if abs(value) == float_info.max else value
+    """As in a history: NaN by its flag."""
+    return nan if is_nan or value is None else restored(value)
 
 
 def _dataset_inputs(session: Session, run_ids: Sequence[str]) -> dict[str, list[DatasetInput]]:

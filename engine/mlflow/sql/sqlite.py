@@ -2,7 +2,7 @@
 
 A history is read in chunks by ``rowid``, each in its own short transaction. That is an index walk without a
 sort on every schema since MLflow 1.27, in the order in which the points were written, which also is the order
-of the pages on disk: twice as fast as by (key, step). And a training job that writes to the same file is
+of the pages on disk: less work than by (key, step). And a training job that writes to the same file is
 never locked out for longer than one chunk takes.
 Only ADBC's SQLite is used, never Python's beside it: two copies of SQLite in one process do not see each
 other's locks (https://www.sqlite.org/howtocorrupt.html, 2.2.1). For the same reason a store is not to be read
