@@ -7,6 +7,8 @@ each case was a bug report, or a limit of one of the two systems.
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -275,3 +277,32 @@ def _files(store: Store, sql: Sql, experiment: int) -> None:
     sql.run(
         experiment, "H73-unknown-scheme", artifact_uri="gopher://x/artifacts", points=[("m", 0, BEGAN, 1.0)]
     )
+
+
+def long_run_store(directory: Path, *, keys: int, steps: int) -> Store:
+    """One run with ``keys × steps`` points, its rows made inside of SQLite."""
+    store = sqlite_store(directory)
+    sql = Sql(store)
+    run_id = sql.run(sql.experiment("long"), "H8-long")
+    with closing(sqlite3.connect(store.database)) as database, database:
+        database.execute("PRAGMA cache_size = -400000")
+        # In the order of the primary key, which makes a hundred times as many rows a second.
+        database.execute(
+            "WITH RECURSIVE k(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n + 1 < ?), "
+            "s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n + 1 < ?) "
+            "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) "
+            "SELECT printf('m%04d', k.n), s.n + k.n / 1000.0, ? + s.n, s.n, 0, ? FROM k, s ORDER BY k.n, s.n",
+            (keys, steps, BEGAN, run_id),
+        )
+    sql.points(run_id, ())
+    return store
+
+
+def many_runs_store(directory: Path, *, runs: int) -> Store:
+    """More runs than a page of MLflow's API, each with one point."""
+    store = sqlite_store(directory)
+    sql = Sql(store)
+    experiment = sql.experiment("many")
+    for number in range(runs):
+        sql.run(experiment, f"H77-{number}", began=BEGAN + number, points=[("m", 0, BEGAN, float(number))])
+    return store

@@ -11,8 +11,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -232,8 +232,14 @@ class Sql:
         self._store = store
         self._artifacts = artifacts or store.served.parent / "artifacts"
 
-    def experiment(self, name: str, *, deleted: bool = False) -> int:
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._store.database)) as database, database:
+            database.execute("PRAGMA synchronous = OFF")
+            yield database
+
+    def experiment(self, name: str, *, deleted: bool = False) -> int:
+        with self._writing() as database:
             (number,) = database.execute("SELECT max(experiment_id) + 1 FROM experiments").fetchone()
             database.execute(
                 "INSERT INTO experiments (experiment_id, name, workspace, artifact_location, "
@@ -268,7 +274,7 @@ class Sql:
         """A run with exactly these values."""
         run_id = run_id or uuid4().hex
         uri = artifact_uri or f"{self._artifacts.joinpath(str(experiment)).as_uri()}/{run_id}/artifacts"
-        with closing(sqlite3.connect(self._store.database)) as database, database:
+        with self._writing() as database:
             database.execute(
                 "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, "
                 "status, start_time, end_time, source_version, lifecycle_stage, artifact_uri, experiment_id) "
@@ -295,7 +301,7 @@ class Sql:
 
     def points(self, run_id: str, points: Iterable[Point]) -> None:
         """Points as the SQL store keeps them, NaN and ±inf in its own way, and their ``latest_metrics``."""
-        with closing(sqlite3.connect(self._store.database)) as database, database:
+        with self._writing() as database:
             database.executemany(
                 "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?,?,?,?,?,?)",
                 ((key, *_stored(value, at, step), run_id) for key, step, at, value in points),

@@ -86,8 +86,13 @@ def command(*arguments: str, environ: dict[str, str] | None = None, timeout_s: f
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def migrate_command(source: str, target: Target, *arguments: str) -> Outcome:
+def migrate_command(source: str, target: Target, *arguments: str, timeout_s: float = 100) -> Outcome:
     """``engine migrate mlflow:SOURCE wandb:TARGET …`` with the target's key in the environment."""
     return command(
-        "migrate", f"mlflow:{source}", target.uri, *arguments, environ={"WANDB_API_KEY": target.api_key}
+        "migrate",
+        f"mlflow:{source}",
+        target.uri,
+        *arguments,
+        environ={"WANDB_API_KEY": target.api_key},
+        timeout_s=timeout_s,
     )
