@@ -73,13 +73,13 @@ def _cells(name: str, column: pa.ChunkedArray[Any], kind: str) -> list[Any]:
     found = column.type
     if kind == "t" and (pa.types.is_string(found) or pa.types.is_large_string(found)):
         try:
-            return column.to_pylist()
+            return list(column.to_pylist())
         except UnicodeDecodeError:
             # SQLite keeps any bytes as text. Lone surrogates mark the bad ones for the mapping to report.
             raw = column.cast(pa.binary()).to_pylist()
             return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in raw]
     if kind == "i" and pa.types.is_boolean(found):
-        return column.cast(pa.int8()).to_pylist()
+        return list(column.cast(pa.int8()).to_pylist())
     if (kind in "if" and pa.types.is_integer(found)) or (kind == "f" and pa.types.is_floating(found)):
-        return column.to_pylist()
+        return list(column.to_pylist())
     raise BadCell(f"column {name} holds {found} values")
