@@ -120,8 +120,8 @@ class Database:
         """All rows at once."""
         return self._connection.execute(sql, parameters).fetchall()
 
-    def rows(self, sql: str, parameters: Parameters = ()) -> Iterable[Row]:
-        """Rows one by one, never all in memory."""
+    def rows(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """Rows one by one, never all in memory; whoever stops early closes the cursor."""
         return self._connection.execute(sql, parameters)
 
 

@@ -7,9 +7,12 @@ what types, is counted as lines arrive.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from engine.sandbox.database import Database, tables
 from engine.sandbox.filters import MISSING, dotted
@@ -34,6 +37,9 @@ T = TypeVar("T")
 
 LINE_MAX = 10 * 1024 * 1024 - 100 * 1024
 """Bytes of a line; the SDK drops longer ones with a warning."""
+
+SLICE_S = 0.005
+"""How long a scan reads before others get their turn."""
 
 SAMPLES = 500
 """Rows that a reader gets who does not say how many."""
@@ -215,25 +221,43 @@ def _rows_of(db: Database, run: int, lines: Iterable[int]) -> list[str]:
     return [row for row in found if row is not None]
 
 
-def sampled_values(
+async def sampled_values(
     db: Database, run: int, steps: Steps, keys: Sequence[str], samples: int
 ) -> list[dict[str, Any]]:
     """Rows that have all of ``keys``, with these only, flat and in strict JSON; thinned evenly."""
-    condition, parameters = steps.sql()
-    order = "step, line" if steps.bounded else "line"
-    texts = db.rows(
-        f"SELECT row FROM history WHERE {condition} ORDER BY {order}",  # noqa: S608
-        {**parameters, "run": run},
-    )
-    return decimated(_picked((row["row"] for row in texts), tuple(dict.fromkeys(keys))), samples)
-
-
-def _picked(texts: Iterable[str], keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for text in texts:
-        row = loads(text)
-        values = {key: row[key] if key in row else dotted(row, key) for key in keys}
+    wanted = tuple(dict.fromkeys(keys))
+    kept = Decimation[dict[str, Any]](samples)
+    async for row in read(db, run, steps):
+        values = {key: row[key] if key in row else dotted(row, key) for key in wanted}
         if MISSING not in values.values():
-            yield {key: strict(value) for key, value in values.items()}
+            kept.add(values)
+    return [strict(values) for values in kept.rows()]
+
+
+async def read(db: Database, run: int, steps: Steps) -> AsyncIterator[dict[str, Any]]:
+    """All rows of a range; in the order of steps if it is bounded, else of lines.
+
+    A long history takes seconds, so it is read in slices, between which the server answers others. Rows
+    that are written meanwhile may be among them.
+    """
+    order = "step, line" if steps.bounded else "line"
+    condition, parameters = steps.sql()
+    bound: dict[str, Any] = {**parameters, "run": run}
+    after = ""
+    while True:
+        sql = f"SELECT step, line, row FROM history WHERE {condition}{after} ORDER BY {order}"  # noqa: S608
+        until = time.monotonic() + SLICE_S
+        # Closed before others run: a statement that stays open would hold up the write-ahead log.
+        with closing(db.rows(sql, bound)) as rows:
+            for row in rows:
+                yield loads(row["row"])
+                if time.monotonic() > until:
+                    break
+            else:
+                return
+        bound |= {"last_step": row["step"], "last_line": row["line"]}
+        after = " AND (step, line) > (:last_step, :last_line)" if steps.bounded else " AND line > :last_line"
+        await asyncio.sleep(0)
 
 
 def live_steps(db: Database, run: int, limit: int = 1000) -> list[dict[str, int]]:
@@ -274,18 +298,28 @@ def _spread(count: int, samples: int) -> Iterator[int]:
         yield i * (count - 1) // (samples - 1)
 
 
-def decimated(rows: Iterable[dict[str, Any]], samples: int) -> list[dict[str, Any]]:
+class Decimation(Generic[T]):
     """About ``samples`` rows of a stream of unknown length, never holding more than twice as many."""
-    kept: list[dict[str, Any]] = []
-    stride = 1
-    last = None
-    for i, row in enumerate(rows):
-        last = row
-        if i % stride == 0:
-            kept.append(row)
-            if len(kept) >= 2 * max(1, samples):
-                kept = kept[::2]
-                stride *= 2
-    if last is not None and kept[-1] is not last:
-        kept.append(last)
-    return list(thinned(kept, len(kept), samples))
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._kept: list[T] = []
+        self._last: list[T] = []
+        self._stride = 1
+        self._seen = 0
+
+    def add(self, row: T) -> None:
+        """The next row of the stream."""
+        self._last = [row]
+        if self._seen % self._stride == 0:
+            self._kept.append(row)
+            self._last = []
+            if len(self._kept) == 2 * max(1, self._samples):
+                self._kept, self._last = self._kept[::2], [row]
+                self._stride *= 2
+        self._seen += 1
+
+    def rows(self) -> list[T]:
+        """What is kept by now, evenly spaced, first and last included."""
+        kept = self._kept + self._last
+        return list(thinned(kept, len(kept), self._samples))

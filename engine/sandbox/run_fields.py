@@ -190,23 +190,23 @@ def run_history(
 
 
 @resolver("Run.sampledHistory")
-def sampled_history(
+async def sampled_history(
     run: Run,
     call: Call,
     *,
     specs: list[str],
     pack_version: int | None = None,  # noqa: ARG001
 ) -> list[list[dict[str, Any]]]:
-    return [_sampled(run, call, loads(spec)) for spec in specs]
+    return [await _sampled(run, call, loads(spec)) for spec in specs]
 
 
-def _sampled(run: Run, call: Call, spec: Any) -> list[dict[str, Any]]:
+async def _sampled(run: Run, call: Call, spec: Any) -> list[dict[str, Any]]:
     keys = spec.get("keys") if isinstance(spec, dict) else None
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise bad_request("a spec of sampledHistory must have a list of keys")
     last = spec.get("maxStep")
     steps = Steps(spec.get("minStep"), None if last is None else last + 1)
-    return history.sampled_values(call.db, run.number, steps, keys, spec.get("samples") or SAMPLES)
+    return await history.sampled_values(call.db, run.number, steps, keys, spec.get("samples") or SAMPLES)
 
 
 @resolver("Run.parquetHistory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -14,9 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sandbox import areas  # noqa: F401 - registers the tables
+from engine.sandbox import (
+    Sandbox,
+    areas,  # noqa: F401 - registers the tables
+    history,
+)
 from engine.sandbox.database import Database
-from engine.sandbox.history import decimated, thinned
+from engine.sandbox.history import Decimation, Steps, read, thinned
 from tests.sandbox.conftest import upsert
 from tests.servers import RunningSandbox
 
@@ -111,7 +116,10 @@ def test_thinning_keeps_ends_order_and_number(count: int, samples: int) -> None:
 
 @given(count=st.integers(0, 500), samples=st.integers(1, 60))
 def test_a_stream_is_decimated_to_what_was_asked(count: int, samples: int) -> None:
-    kept = [row["i"] for row in decimated(({"i": i} for i in range(count)), samples)]
+    decimation = Decimation[int](samples)
+    for i in range(count):
+        decimation.add(i)
+    kept = decimation.rows()
     assert kept == sorted(set(kept))
     assert len(kept) == min(count, samples)
     assert not kept or samples == 1 or (kept[0], kept[-1]) == (0, count - 1)
@@ -130,6 +138,38 @@ def test_only_rows_asked_for_are_read(tmp_path: Path) -> None:
     ]
     db.close()
     assert all("SEARCH history USING" in plan and "TEMP B-TREE" not in plan for plan in plans), plans
+
+
+@pytest.mark.anyio
+async def test_slices_neither_lose_nor_repeat_nor_reorder_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "SLICE_S", 0.0)
+    async with Sandbox(tmp_path) as sandbox:
+        lines = [json.dumps({"_step": i * 7 % 20 // 2, "x": i}) for i in range(60)]
+        running = RunningSandbox(sandbox.url, sandbox.api_key, sandbox.keys, tmp_path)
+        await asyncio.to_thread(upsert, running, modelName="p", name="r")
+        history.write(sandbox.db, 1, 0, lines)
+        in_order = [row["x"] async for row in read(sandbox.db, 1, Steps())]
+        by_step = [(row["_step"], row["x"]) async for row in read(sandbox.db, 1, Steps(2, 9))]
+    assert in_order == list(range(60))
+    assert by_step == sorted((i * 7 % 20 // 2, i) for i in range(60) if 2 <= i * 7 % 20 // 2 < 9)
+
+
+@pytest.mark.anyio
+async def test_others_are_answered_while_a_long_history_is_read(tmp_path: Path) -> None:
+    async with Sandbox(tmp_path) as sandbox:
+        running = RunningSandbox(sandbox.url, sandbox.api_key, sandbox.keys, tmp_path)
+        await asyncio.to_thread(upsert, running, modelName="p", name="r")
+        history.write(sandbox.db, 1, 0, [f'{{"_step": {i}, "x": {i / 2}}}' for i in range(100_000)])
+        specs = [json.dumps({"keys": ["x"], "samples": 3})]
+        field = "sampledHistory(specs: $s)"
+        scan = asyncio.create_task(asyncio.to_thread(ask, running, "p", field, s=specs))
+        while not sandbox.counters["graphql Query.project"]:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0)
+        await asyncio.to_thread(running.graphql, "{ viewer { id } }")
+        assert not scan.done()
+        assert [row["x"] for row in (await scan)[0]][::2] == [0, 49_999.5]
 
 
 @pytest.mark.slow
