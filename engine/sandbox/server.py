@@ -32,6 +32,8 @@ from engine.sandbox.auth import authenticate
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.database import Database
 from engine.sandbox.doomed import delete_doomed
+from engine.sandbox.faults import Faults
+from engine.sandbox.faults.admin import FaultRoutes
 from engine.sandbox.graphql import Executor
 from engine.sandbox.objects import DAY_S, PREFIX, Intercept, ObjectStore
 from engine.sandbox.page import PAGES
@@ -64,7 +66,8 @@ class Sandbox:
         port: 0 picks a free one.
         public_url: under which clients reach it, if that is not ``http://host:port``.
         intercept: stands in front of every route but those of objects, which have their own
-            (``objects.intercept``), and may answer in their stead; for faults. May be set at any time.
+            (``objects.intercept``), and may answer in their stead. May be set at any time.
+        faults: what goes wrong, before the interceptors; also changed through ``/admin/faults``.
 
     Attributes:
         keys: API keys by username, of accounts that were given to this start.
@@ -80,8 +83,10 @@ class Sandbox:
         port: int = 0,
         public_url: str | None = None,
         intercept: Intercept | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.data_dir = Path(data_dir)
+        self.faults = faults or Faults()
         self.intercept = intercept
         self.counters: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
@@ -114,6 +119,7 @@ class Sandbox:
             self.db = Database(self.data_dir / "records.sqlite")
             stack.callback(self.db.close)
             self.objects = ObjectStore(self.data_dir / "objects", _secret(self.data_dir), lambda: self.url)
+            self.objects.lifetime_s = self.faults.lifetime_s
             stack.callback(self.objects.close)
             await self._tidy()
             with self.db.transaction():
@@ -123,6 +129,7 @@ class Sandbox:
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, self._host, self._port).start()
             self._port = runner.addresses[0][1]
+            self.faults.restart()
             self._running = stack.pop_all()
         return self
 
@@ -138,15 +145,22 @@ class Sandbox:
 
     def _application(self) -> web.Application:
         app = web.Application(
-            middlewares=[_refusals, self._interception, self._admission], client_max_size=MAX_BODY
+            middlewares=[_refusals, self._faults, self._interception, self._admission],
+            client_max_size=MAX_BODY,
         )
+        app.on_response_prepare.append(self.faults.annotate)
         app.add_routes(self.objects.routes())
         app.add_routes(
             [web.post("/graphql", _graphql(Executor())), web.get("/admin/counters", self._show_counters)]
         )
+        app.add_routes(FaultRoutes(self.faults, self._is_local).routes())
         app.add_routes(ROUTES)
         app.add_routes(PAGES)
         return app
+
+    @web.middleware
+    async def _faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await self.faults.intercept(request, handler)
 
     @web.middleware
     async def _interception(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -166,16 +180,21 @@ class Sandbox:
         return await handler(request)
 
     def _is_open(self, request: web.Request) -> bool:
-        """Whether this is a page that somebody on this machine may look at without a login.
+        """Whether this is a page that somebody on this machine may look at without a login."""
+        return (
+            request.match_info.handler in _OPEN_HANDLERS
+            and "Authorization" not in request.headers
+            and self._is_local(request)
+        )
+
+    def _is_local(self, request: web.Request) -> bool:
+        """Whether somebody on this machine asks.
 
         The Host header is asked as well, lest a page of the web reads this one through a name that
         resolves to loopback.
         """
-        return (
-            request.match_info.handler in _OPEN_HANDLERS
-            and "Authorization" not in request.headers
-            and self._public_url is None
-            and all(_is_loopback(host) for host in (self._host, request.remote, request.url.host))
+        return self._public_url is None and all(
+            _is_loopback(host) for host in (self._host, request.remote, request.url.host)
         )
 
     def _guest(self) -> User:
@@ -249,6 +268,9 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         status, message = error.status, error.text or error.reason
         if status < 400:
             raise
+    except ConnectionError:
+        # Whoever asked is gone; nobody reads this.
+        status, message = 400, "the connection broke"
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         status, message = 500, "internal error of the sandbox"
