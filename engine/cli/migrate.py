@@ -129,6 +129,14 @@ def migrate(
     max_bytes_in_flight: Annotated[
         str, typer.Option(metavar="SIZE", help="Payload in memory at most.", rich_help_panel=SPEED)
     ] = f"{DEFAULT_BYTES_IN_FLIGHT // 2**20}MiB",
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Bytes of files and artifacts per second at most, on each side: 100MB, 20MiB.",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
     source_api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +187,7 @@ def migrate(
         max_rps=max_rps,
         patience_s=patience,
         max_bytes_in_flight=arguments.size(max_bytes_in_flight),
+        bandwidth=arguments.size(bandwidth) if bandwidth else None,
     )
     from_system = open_source(
         source,

@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from engine.records import Loss, SystemInfo
+from engine.transfer.bandwidth import Bandwidth
+from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import ByteBudget
 from engine.transfer.throttle import Throttles
 
@@ -91,6 +93,10 @@ class Context:
         losses: what could not be carried as it was.
         concurrency: how many requests each side may have in flight at most.
         source: what the source said of itself; known before the destination is opened.
+        downloads: how fast bytes of objects may come from the source.
+        uploads: how fast bytes of objects may go to the destination.
+        patience_s: how long something that is in the way (a full disk) is waited out.
+        notices: what is being waited for on this machine, one sentence each, for people to see.
     """
 
     spool: Path
@@ -101,6 +107,10 @@ class Context:
     losses: LossLedger = field(default_factory=LossLedger)
     concurrency: int = 32
     source: SystemInfo | None = None
+    downloads: Bandwidth = field(default_factory=Bandwidth)
+    uploads: Bandwidth = field(default_factory=Bandwidth)
+    patience_s: float = PATIENCE_S
+    notices: set[str] = field(default_factory=set)
 
     def lose(self, kind: str, subject: str, detail: str, count: int = 1) -> None:
         """Record that something did not arrive exactly as it was."""

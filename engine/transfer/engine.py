@@ -19,12 +19,13 @@ from anyio.streams.memory import MemoryObjectSendStream
 from engine.errors import AuthError, ConfigError, EngineError
 from engine.protocols import Destination, Source
 from engine.records import Loss
+from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
-from engine.transfer.throttle import Throttles
+from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 
 EVENT_BUFFER = 1_024
 PROGRESS_EVERY_S = 0.5
@@ -74,6 +75,10 @@ class Engine:
                 throttles=Throttles(
                     self._options.concurrency, self._options.max_rps, self._options.patience_s
                 ),
+                concurrency=self._options.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
+                downloads=Bandwidth(self._options.bandwidth),
+                uploads=Bandwidth(self._options.bandwidth),
+                patience_s=self._options.patience_s,
                 counters=self._result.counters,
                 losses=LossLedger(
                     # Losses are also recorded in threads, where nothing can be sent.
@@ -88,7 +93,12 @@ class Engine:
                 destination=await stack.enter_async_context(self._destination.open(self._context)),
             )
             self._pipeline = Pipeline(
-                self._source, self._destination, self._options, self._result, self._emit
+                self._source,
+                self._destination,
+                self._options,
+                self._result,
+                self._emit,
+                self._context.downloads,
             )
             self._tasks = await stack.enter_async_context(_Background())
             self._stack = stack.pop_all()
@@ -179,10 +189,13 @@ class Engine:
             bytes=counters.bytes,
             requests=counters.requests,
             elapsed_s=time.monotonic() - began,
-            waiting=tuple(
-                f"{state.host} does not answer ({state.endpoint}, {state.down_s:.0f} s)"
-                for state in self._context.throttles.states()
-                if state.down_s is not None
+            waiting=(
+                *(
+                    f"{state.host} does not answer ({state.endpoint}, {state.down_s:.0f} s)"
+                    for state in self._context.throttles.states()
+                    if state.down_s is not None
+                ),
+                *sorted(self._context.notices),
             ),
         )
 

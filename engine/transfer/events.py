@@ -84,8 +84,8 @@ class LossRecorded(Event):
 class Progress(Event):
     """Where the transfer stands; sent a few times a second.
 
-    ``runs_found`` still grows while ``enumerating`` is true. ``waiting`` names the servers that are down
-    and waited for.
+    ``runs_found`` still grows while ``enumerating`` is true. ``waiting`` says what is waited for: servers
+    that are down, a disk that is full.
     """
 
     type: ClassVar[str] = "progress"

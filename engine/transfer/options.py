@@ -31,6 +31,7 @@ class Options:
         max_rps: requests per second at most, for each host and class of endpoint.
         patience_s: how long a side may be gone before the transfer gives up; it pauses until then.
         max_bytes_in_flight: payload bytes in memory at most.
+        bandwidth: bytes of files and artifacts per second at most, on each side. None: no limit.
         open_runs: runs being written at the same time.
         history_workers: histories being moved at the same time.
         artifact_workers: artifacts (each with many files in flight) being moved at the same time.
@@ -46,6 +47,7 @@ class Options:
     max_rps: float | None = None
     patience_s: float = PATIENCE_S
     max_bytes_in_flight: int = DEFAULT_BYTES_IN_FLIGHT
+    bandwidth: int | None = None
     open_runs: int = 16
     history_workers: int = 4
     artifact_workers: int = 8

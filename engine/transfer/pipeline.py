@@ -14,7 +14,7 @@ run that was not finished is simply written again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.protocols import Destination, RunWriter, Source, Unreadable
-from engine.records import Artifact, Namespace, Project, Receipt, Run
+from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
+from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.options import Options, Result
 
@@ -70,13 +71,20 @@ class Pipeline:
     """One pass over a source. ``drain()`` ends it early but cleanly."""
 
     def __init__(
-        self, source: Source, destination: Destination, options: Options, result: Result, emit: Emit
+        self,
+        source: Source,
+        destination: Destination,
+        options: Options,
+        result: Result,
+        emit: Emit,
+        downloads: Bandwidth,
     ) -> None:
         self._source = source
         self._destination = destination
         self._options = options
         self._result = result
         self._emit = emit
+        self._downloads = downloads
         self._targets: Mapping[Namespace, Namespace] = {}
         self._enumeration = anyio.CancelScope()
         self._draining = False
@@ -223,11 +231,18 @@ class Pipeline:
 
     async def _move_files(self, job: _OpenRun) -> Receipt:
         async with aclosing(self._source.files(job.run)) as files:
-            return await job.writer.write_files(files, self._source.read)
+            return await job.writer.write_files(files, self._read)
 
     async def _move_artifact(self, job: _OpenRun, artifact: Artifact) -> Receipt:
         async with aclosing(self._source.entries(artifact)) as entries:
-            return await job.writer.write_artifact(artifact, entries, self._source.read)
+            return await job.writer.write_artifact(artifact, entries, self._read)
+
+    async def _read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        """The source's ``read``, no faster than it may be."""
+        async with aclosing(self._source.read(blob, offset)) as pieces:
+            async for piece in pieces:
+                await self._downloads.take(len(piece))
+                yield piece
 
     async def _part_ended(self, job: _OpenRun) -> None:
         job.pending -= 1

@@ -15,9 +15,11 @@ from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.client import Identity, WandbClient, connect
 from engine.wandb.digests import Multipart
 from engine.wandb.fanout import KeyedLocks, for_each
+from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import is_project_name, project_names
 from engine.wandb.run_writer import open_run
+from engine.wandb.uploads import Uploader
 
 PREPARING = 8
 """Projects that are looked up or created at the same time."""
@@ -63,7 +65,9 @@ class WandbDestination:
         async with connect(self._location.base_url, self._options.api_key, context) as client:
             self._client, self._context = client, context
             self._identity = await client.identify()
-            self._artifacts = ArtifactWriter(client, context, KeyedLocks(), self._multipart)
+            lanes = Lanes(context.concurrency, context.budget)
+            uploader = Uploader(client, lanes, context.uploads)
+            self._artifacts = ArtifactWriter(client, context, uploader, KeyedLocks(), self._multipart)
             await self._check_entity(self._entity())
             yield SystemInfo(
                 uri=self.uri,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +96,14 @@ class Hasher:
         return FileDigest(self.size, b64(self._whole.digest()), tuple(self._parts))
 
 
-def hash_file(path: Path, multipart: Multipart) -> FileDigest:
+def hash_file(path: str | Path, multipart: Multipart) -> FileDigest:
     """Read a file once; blocking, hashing releases the GIL.
 
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
-        size = path.stat().st_size
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as a small file
+        size = os.fstat(file.fileno()).st_size
         hasher = Hasher(multipart.part_size(size))
         buffer = bytearray(min(READ_SIZE, max(size, 1)))
         view = memoryview(buffer)

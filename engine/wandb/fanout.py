@@ -12,33 +12,49 @@ T = TypeVar("T")
 
 
 async def for_each(
-    items: AsyncIterator[T] | Iterable[T], work: Callable[[T], Awaitable[object]], *, limit: int
+    items: AsyncIterator[T] | Iterable[T],
+    work: Callable[[T], Awaitable[object]],
+    *,
+    limit: int,
+    ahead: int = 0,
 ) -> None:
     """Await ``work`` of every item, at most ``limit`` at a time; the first failure cancels the others.
+
+    Args:
+        ahead: how many items may be made before anybody has time for them.
 
     Raises:
         Exception: the first failure as it was raised, not in a group.
     """
-    slots = anyio.Semaphore(limit)
     failures: list[Exception] = []
+    give, take = anyio.create_memory_object_stream[T](ahead)
 
-    async def one(item: T) -> None:
-        try:
-            await work(item)
-        except Exception as error:  # noqa: BLE001 - raised below, bare
-            failures.append(error)
-            group.cancel_scope.cancel()
-        finally:
-            slots.release()
+    def fail(error: Exception) -> None:
+        failures.append(error)
+        group.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as group:
+    # A task costs five times as much as handing on an item, so tasks stay for as many as there are.
+    async def worker(first: T) -> None:
         try:
-            async for item in _each(items):
-                await slots.acquire()
-                group.start_soon(one, item)
+            await work(first)
+            async for item in take:
+                await work(item)
         except Exception as error:  # noqa: BLE001 - raised below, bare
-            failures.append(error)
-            group.cancel_scope.cancel()
+            fail(error)
+
+    with give, take:
+        async with anyio.create_task_group() as group:
+            workers = 0
+            try:
+                async for item in _each(items):
+                    if workers < limit:
+                        workers += 1
+                        group.start_soon(worker, item)
+                    else:
+                        await give.send(item)
+            except Exception as error:  # noqa: BLE001 - raised below, bare
+                fail(error)
+            give.close()
     if failures:
         raise failures[0]
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.errors import CommError, IntegrityError, Side
 from engine.protocols import Reader
-from engine.records import Namespace, Receipt, RunFile
+from engine.records import Json, Namespace, Receipt, RunFile
 from engine.transfer.context import Context
 from engine.wandb import documents
-from engine.wandb.client import WandbClient
-from engine.wandb.fanout import for_each
 from engine.wandb.names import is_safe_path
-from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload, put
+from engine.wandb.sending import Sending
+from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload, Uploader, unreadable
 
 METADATA = "wandb-metadata.json"
 BATCH = 200
 """Files whose URLs are asked for in one request."""
+
+WINDOW = 10 * BATCH
+"""Files that are known at the same time; a run may have any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class _Upload:
     name: str
     size: int
     payload: Payload
+    md5: str | None = None
     ours: bool = False
     """Not from the source, so no progress."""
 
@@ -33,7 +36,7 @@ class _Upload:
 class FileUploads:
     """Puts the files of one run; ``metadata`` is written too unless the source has one of its own."""
 
-    client: WandbClient
+    uploader: Uploader
     context: Context
     namespace: Namespace
     run_id: str
@@ -49,16 +52,16 @@ class FileUploads:
             EngineError: a file did not arrive.
         """
         count = moved = 0
-        batch: list[_Upload] = []
+        window: list[_Upload] = []
         async for file in files:
             if (upload := self._accepted(file, read)) is None:
                 continue
-            batch.append(upload)
+            window.append(upload)
             count, moved = count + 1, moved + upload.size
-            if len(batch) == BATCH:
-                await self._put_all(batch)
-                batch = []
-        await self._put_all(batch + self._missing_metadata())
+            if len(window) == WINDOW:
+                await self._put_all(window)
+                window = []
+        await self._put_all(window + self._missing_metadata())
         return Receipt(items=count, files=count, bytes=moved)
 
     async def complete(self) -> None:
@@ -80,45 +83,63 @@ class FileUploads:
         payload: Payload = AtSource(file, read)
         size = file.size
         if file.local_path is not None:
-            payload, size = OnDisk(file.local_path), file.local_path.stat().st_size
+            try:
+                payload, size = OnDisk(str(file.local_path)), file.local_path.stat().st_size
+            except OSError as error:
+                raise unreadable(str(file.local_path), error) from error
         if size is None:
             raise IntegrityError(
                 "the source does not tell the size of a file", side=Side.SOURCE, subject=file.path
             )
-        return _Upload(file.path, size, payload)
+        return _Upload(file.path, size, payload, file.md5)
 
     async def _put_all(self, uploads: list[_Upload]) -> None:
         if not uploads:
             return
-        data = await self.client.graphql(
+        sending = Sending(
+            lanes=self.uploader.lanes,
+            sign=self._sign,
+            send=self._put,
+            send_large=self._put_streamed,
+            batch=BATCH,
+        )
+        await sending.all(uploads)
+
+    async def _sign(self, batch: Sequence[_Upload]) -> list[tuple[str, Sequence[str]]]:
+        """URL and headers of each file."""
+        client = self.uploader.client
+        data = await client.graphql(
             documents.CREATE_RUN_FILES,
             {
                 "entity": self.namespace.entity,
                 "project": self.namespace.project,
                 "run": self.run_id,
-                "files": [upload.name for upload in uploads],
+                "files": [upload.name for upload in batch],
             },
             f"files of {self.subject}",
         )
-        created = data["createRunFiles"]
+        created: Mapping[str, Json] = data["createRunFiles"]
         urls = {file["name"]: file["uploadUrl"] for file in created["files"]}
-        headers = created["uploadHeaders"] or []
+        for upload in batch:
+            if urls.get(upload.name) is None:
+                raise CommError("the server gave no upload URL", side=client.side, subject=upload.name)
+        return [(urls[upload.name], created["uploadHeaders"] or ()) for upload in batch]
 
-        async def one(upload: _Upload) -> None:
-            url = urls.get(upload.name)
-            if url is None:
-                raise CommError("the server gave no upload URL", side=self.client.side, subject=upload.name)
-            await put(
-                self.client.http,
-                self.client.absolute(url),
-                headers,
-                upload.payload,
-                size=upload.size,
-                subject=f"file {upload.name} of {self.subject}",
-            )
-            self.uploaded.append(upload.name)
-            if not upload.ours:
-                self.context.counters.files += 1
-                self.context.counters.bytes += upload.size
+    async def _put(self, upload: _Upload, target: tuple[str, Sequence[str]], payload: Payload) -> None:
+        await self.uploader.put(
+            *target, payload, size=upload.size, subject=self._named(upload), md5=upload.md5
+        )
+        self._sent(upload)
 
-        await for_each(uploads, one, limit=self.context.concurrency)
+    async def _put_streamed(self, upload: _Upload, target: tuple[str, Sequence[str]]) -> None:
+        async with self.uploader.streaming():
+            await self._put(upload, target, upload.payload)
+
+    def _named(self, upload: _Upload) -> str:
+        return f"file {upload.name} of {self.subject}"
+
+    def _sent(self, upload: _Upload) -> None:
+        self.uploaded.append(upload.name)
+        if not upload.ours:
+            self.context.counters.files += 1
+            self.context.counters.bytes += upload.size

@@ -7,12 +7,17 @@ the exit code; a small run costs one request in all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import anyio
 import orjson
 
+from engine.errors import EngineError
 from engine.records import Json, Namespace
 from engine.transfer.context import Context
 from engine.transfer.throttle import Endpoint
@@ -25,8 +30,13 @@ REQUEST_LIMIT = 19 * 512 * 1024
 KEEP_BACK = 1024 * 1024
 """At most this many bytes wait for ``finish``, so that many open runs hold little memory."""
 
+HEARTBEAT_S = 30.0
+"""As W&B's own client: a server takes a run for crashed after some minutes without a request."""
+
 HISTORY = "wandb-history.jsonl"
 SUMMARY = "wandb-summary.json"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,12 +48,15 @@ class FileStream:
     namespace: Namespace
     run_id: str
     subject: str
+    beats: bool = True
+    """Whether a long silence is broken; not for a run that is not to start."""
     too_long: int = 0
     """Lines that no server would take and that were left out."""
     _lines: list[str] = field(default_factory=list)
     _size: int = 0
     _points: int = 0
     _offset: int = 0
+    _last_request: float = field(default_factory=time.monotonic)
 
     async def add(self, rows: Lines) -> None:
         """Take history lines, and send what fills a request."""
@@ -90,14 +103,38 @@ class FileStream:
         if rest or summary is not None or self._lines:
             await self._send(rest, summary=summary)
 
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncGenerator[None]:
+        """While in the block, an empty request tells the server every ``HEARTBEAT_S`` that the run lives."""
+        if not self.beats:
+            yield
+            return
+        failures: list[Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._beat)
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - raised below, not in a group
+                failures.append(error)
+            tasks.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
+
     async def _send(self, rest: Mapping[str, Json], *, summary: str | None = None) -> None:
         files: dict[str, Json] = {}
         if self._lines:
             files[HISTORY] = {"offset": self._offset, "content": self._lines}
         if summary is not None:
             files[SUMMARY] = {"offset": 0, "content": [summary]}
-        request = {"files": files, **rest} if files else dict(rest)
+        await self._post({"files": files, **rest} if files else dict(rest))
+        self._offset += len(self._lines)
+        self.context.counters.rows += len(self._lines)
+        self.context.counters.points += self._points
+        self._lines, self._size, self._points = [], 0, 0
+
+    async def _post(self, request: Mapping[str, Json]) -> None:
         body = orjson.dumps(request)
+        self._last_request = time.monotonic()
         await self.client.http.request(
             "POST",
             f"{self.client.base_url}/files/{quote(self.namespace.entity, safe='')}"
@@ -107,10 +144,18 @@ class FileStream:
             headers=await self.client.headers(),
             body=body,
         )
-        self._offset += len(self._lines)
-        self.context.counters.rows += len(self._lines)
-        self.context.counters.points += self._points
-        self._lines, self._size, self._points = [], 0, 0
+
+    async def _beat(self) -> None:
+        while True:
+            due = self._last_request + HEARTBEAT_S - time.monotonic()
+            if due > 0:
+                await anyio.sleep(due)
+                continue
+            try:
+                await self._post({})
+            except EngineError as error:
+                # What the run waits for is under way, and fails on its own if the server is gone for good.
+                logger.warning("no heartbeat of %s: %s", self.subject, error)
 
     def _lose(self, size: int) -> None:
         self.too_long += 1

@@ -145,11 +145,19 @@ class PointStore:
             EngineError: the spool is full.
         """
         points = self._take_recent()
+        # Until they are on the disk they stay here, so that a full disk loses nothing.
+        self._recent, self._recent_count = [points], len(points)
         path = self._spool / f"points-{uuid4().hex}"
+        with spooling(self._spool):
+            try:
+                with path.open("wb") as file:
+                    for column in (points.step, points.timestamp, points.value, points.key):
+                        np.ascontiguousarray(column).tofile(file)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
         self._pieces.append(path)
-        with spooling(self._spool), path.open("wb") as file:
-            for column in (points.step, points.timestamp, points.value, points.key):
-                np.ascontiguousarray(column).tofile(file)
+        self._recent, self._recent_count = [], 0
 
     def _take_recent(self) -> Points:
         points = Points.joined(self._recent).in_order()

@@ -48,6 +48,7 @@ from engine.wandb.rows import (
     layout_of,
     step_metric_definitions,
 )
+from engine.wandb.spool import when_there_is_room
 
 INLINE_POINTS = 16 * 1024
 """Histories up to this many points are encoded in the event loop, larger ones in a thread."""
@@ -75,9 +76,22 @@ async def open_run(
         namespace=placed,
         mapping=mapping,
         artifacts=artifacts,
-        stream=FileStream(client, context, placed, mapping.id, mapping.subject),
+        # Anything sent to a run that was only announced would start it.
+        stream=FileStream(
+            client,
+            context,
+            placed,
+            mapping.id,
+            mapping.subject,
+            beats=mapping.ending.upsert_state is None,
+        ),
         files=FileUploads(
-            client, context, placed, mapping.id, mapping.subject, encode_json(mapping.environment()).encode()
+            artifacts.uploader,
+            context,
+            placed,
+            mapping.id,
+            mapping.subject,
+            encode_json(mapping.environment()).encode(),
         ),
         declared=mapping.losses(),
     )
@@ -134,7 +148,7 @@ class WandbRunWriter:
                     case MetricPoints():
                         store.add(chunk.batch)
                         if store.is_full:
-                            await anyio.to_thread.run_sync(store.spill)
+                            await when_there_is_room(self.context, store.spill)
                     case HistoryRows():
                         lines = [sequence.line(row) for row in chunk.rows]
                         rows += len(lines)
@@ -195,12 +209,14 @@ class WandbRunWriter:
             )
 
     async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
-        return await self.files.write(files, read)
+        async with self.stream.kept_alive():
+            return await self.files.write(files, read)
 
     async def write_artifact(
         self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
     ) -> Receipt:
-        return await self.artifacts.write(artifact, entries, read, self.namespace, self.mapping.id)
+        async with self.stream.kept_alive():
+            return await self.artifacts.write(artifact, entries, read, self.namespace, self.mapping.id)
 
     async def finish(self, *, complete: bool = True) -> Receipt:
         summary = self._summary() if complete else None

@@ -1,48 +1,61 @@
 """Entries of an artifact on their way to a digest, which W&B wants before it takes a byte.
 
-Local files are hashed where they are. Bytes of a remote source whose digest it does not tell are kept:
-small files in memory, as many as a fixed share of the byte budget holds, all others in the spool.
+Local files are hashed where they are, small ones many at a time. Bytes of a remote source whose digest it
+does not tell are kept: small files in memory, as many as a fixed share of the byte budget holds, all others
+in the spool. Small local files are kept in memory too as long as the share lasts, and read again otherwise.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from io import BufferedWriter
+from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 
-from engine.errors import EngineError, IntegrityError, Side
+from engine.errors import IntegrityError, Side
 from engine.protocols import Reader
 from engine.records import ArtifactEntry
 from engine.transfer.context import Context
 from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, md5_b64
 from engine.wandb.fanout import for_each
 from engine.wandb.jsontext import without_passwords
+from engine.wandb.lanes import Lanes
 from engine.wandb.manifest import Entry
 from engine.wandb.names import downloadable_path, is_safe_path
-from engine.wandb.spool import spooling
-from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload
-
-SMALL = MIB
-"""Remote files up to this size are kept in memory."""
+from engine.wandb.spool import spooling, when_there_is_room
+from engine.wandb.uploads import (
+    SMALL,
+    STREAMED,
+    AtSource,
+    InMemory,
+    OnDisk,
+    Payload,
+    unreadable,
+    wrong_digest,
+)
 
 SHARE = 8 * MIB
 """Bytes that one artifact keeps in memory. They are taken from the budget at once: an artifact that waited
 for more while it holds some could wait for another that does the same."""
 
-INLINE = 64 * 1024
-"""Hashing this many bytes takes less time than the way to a thread and back."""
+TOGETHER = 256 * 1024
+"""Local files up to this size are hashed many at a time, because the way to a thread costs more than one."""
+
+GROUP, GROUP_BYTES = 64, 4 * MIB
 
 READERS = 8
-"""Entries of one artifact that are read at the same time."""
+"""Entries, or groups of them, of one artifact that are read at the same time."""
+
+Group: TypeAlias = list[ArtifactEntry]
 
 
 @dataclass(slots=True)
@@ -50,6 +63,7 @@ class Staging:
     """The entries of one artifact version, until it is committed; ``open`` makes one."""
 
     context: Context
+    lanes: Lanes
     multipart: Multipart
     subject: str
     spool: Path
@@ -58,45 +72,46 @@ class Staging:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, context: Context, multipart: Multipart, subject: str) -> AsyncGenerator[Self]:
+    async def open(
+        cls, context: Context, lanes: Lanes, multipart: Multipart, subject: str
+    ) -> AsyncGenerator[Self]:
         """Takes a share of the byte budget for the block, and removes what was spooled after it."""
         share = min(SHARE, max(1, context.budget.total // 8))
         spool = context.spool / f"artifact-{uuid4().hex}"
-        async with context.budget.hold(share):
+        async with lanes.keep(share):
             try:
-                yield cls(context, multipart, subject, spool, share)
+                yield cls(context, lanes, multipart, subject, spool, share)
             finally:
                 if spool.exists():
-                    shutil.rmtree(spool)
+                    await anyio.to_thread.run_sync(shutil.rmtree, spool)
 
     async def collect(self, entries: AsyncIterator[ArtifactEntry], read: Reader) -> list[Entry]:
         """Digest every entry; the result is ordered by path.
 
         Raises:
-            EngineError: an entry cannot be read, or is not what the source announced.
+            EngineError: an entry cannot be read, or is not what the source announced; it is named.
         """
-        seen: set[str] = set()
-
-        async def accepted() -> AsyncGenerator[ArtifactEntry]:
-            async for entry in entries:
-                path = downloadable_path(entry.path)
-                if not is_safe_path(path):
-                    self._refuse(entry.path, "it leaves its directory")
-                elif path in seen:
-                    self._refuse(entry.path, "an entry of that path came before")
-                else:
-                    seen.add(path)
-                    if path == entry.path:
-                        yield entry
-                    else:
-                        self.context.lose("path_renamed", self.subject, f"{entry.path!r} became {path!r}")
-                        yield replace(entry, path=path)
-
-        async with aclosing(accepted()) as good:
-            await for_each(good, partial(self._add, read), limit=READERS)
+        async with aclosing(_groups(self._accepted(entries))) as groups:
+            await for_each(groups, partial(self._add_group, read), limit=READERS)
         for path in [path for path in self._entries if self._below_a_file(path)]:
             del self._entries[path]
         return [self._entries[path] for path in sorted(self._entries)]
+
+    async def _accepted(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncGenerator[ArtifactEntry]:
+        seen: set[str] = set()
+        async for entry in entries:
+            path = downloadable_path(entry.path)
+            if not is_safe_path(path):
+                self._refuse(entry.path, "it leaves its directory")
+            elif path in seen:
+                self._refuse(entry.path, "an entry of that path came before")
+            else:
+                seen.add(path)
+                if path == entry.path:
+                    yield entry
+                else:
+                    self.context.lose("path_renamed", self.subject, f"{entry.path!r} became {path!r}")
+                    yield replace(entry, path=path)
 
     def _below_a_file(self, path: str) -> bool:
         parents = path.split("/")[:-1]
@@ -110,46 +125,62 @@ class Staging:
     def _refuse(self, path: str, why: str) -> None:
         self.context.lose("path_refused", self.subject, f"entry {path!r}: {why}")
 
-    async def _add(self, read: Reader, entry: ArtifactEntry) -> None:
-        if entry.ref is not None:
-            ref = without_passwords(entry.ref)
-            if ref != entry.ref:
-                self.context.lose("password_redacted", self.subject, f"reference {entry.path!r}")
-            self._entries[entry.path] = Entry(
-                path=entry.path,
-                digest=without_passwords(entry.digest or entry.md5 or ref),
-                size=entry.size,
-                ref=ref,
-                extra=entry.extra,
-            )
+    async def _add_group(self, read: Reader, group: Group) -> None:
+        if _is_small_file(group[0]):
+            await self._add_files(group)
             return
-        found, payload = await self._digested(read, entry)
+        (entry,) = group
+        if entry.ref is not None:
+            self._add_reference(entry, entry.ref)
+            return
+        self._take(entry, *await self._digested(read, entry))
+
+    def _add_reference(self, entry: ArtifactEntry, given: str) -> None:
+        ref = without_passwords(given)
+        if ref != given:
+            self.context.lose("password_redacted", self.subject, f"reference {entry.path!r}")
+        self._entries[entry.path] = Entry(
+            path=entry.path,
+            digest=without_passwords(entry.digest or entry.md5 or ref),
+            size=entry.size,
+            ref=ref,
+            extra=entry.extra,
+        )
+
+    def _take(self, entry: ArtifactEntry, found: FileDigest, payload: Payload) -> None:
         self._entries[entry.path] = Entry(
             path=entry.path, digest=found.md5, size=found.size, parts=found.parts, payload=payload
         )
 
+    async def _add_files(self, group: Group) -> None:
+        paths = [os.fspath(entry.local_path) for entry in group if entry.local_path is not None]
+        # What is not used of it is given back, so that groups that run at the same time never share it.
+        kept = min(self._memory_left, sum(entry.size or 0 for entry in group))
+        self._memory_left -= kept
+        hashed, left = await anyio.to_thread.run_sync(_hash_files, paths, self.multipart, kept)
+        self._memory_left += left
+        for entry, path, (found, data) in zip(group, paths, hashed, strict=True):
+            self._take(entry, found, OnDisk(path) if data is None else InMemory(data))
+
     async def _digested(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
         known = entry.size is not None and entry.md5 is not None and not self.multipart.part_size(entry.size)
         if entry.local_path is not None:
-            return await self._hashed(entry.local_path), OnDisk(entry.local_path)
+            path = os.fspath(entry.local_path)
+            return await anyio.to_thread.run_sync(_hashed, path, self.multipart), OnDisk(path)
         if known:
             assert entry.size is not None
             assert entry.md5 is not None
             return FileDigest(entry.size, entry.md5), AtSource(entry, read)
         if entry.size is not None and entry.size <= min(SMALL, self._memory_left):
             self._memory_left -= entry.size
-            return await self._kept(read, entry, entry.size)
-        return await self._spooled(read, entry)
-
-    async def _hashed(self, path: Path) -> FileDigest:
+            fetch: Fetch = partial(self._kept, read, entry, entry.size)
+        else:
+            fetch = partial(self._spooled, read, entry)
+        # What comes in wrong is asked for once more: networks and caches err, disks seldom.
         try:
-            if path.stat().st_size <= INLINE:  # noqa: ASYNC240 - one call, on a file about to be read
-                return hash_file(path, self.multipart)
-            return await anyio.to_thread.run_sync(hash_file, path, self.multipart)
-        except OSError as error:
-            raise EngineError(
-                f"the file cannot be read: {error.strerror}", side=Side.SOURCE, subject=str(path), exc=error
-            ) from error
+            return await fetch()
+        except IntegrityError:
+            return await fetch()
 
     async def _kept(self, read: Reader, entry: ArtifactEntry, size: int) -> tuple[FileDigest, Payload]:
         data = bytearray()
@@ -161,35 +192,94 @@ class Staging:
         if len(data) != size:
             raise _wrong_size(entry, len(data))
         content = bytes(data)
-        return FileDigest(size, md5_b64(content)), InMemory(content)
+        found = FileDigest(size, md5_b64(content))
+        if entry.md5 is not None and found.md5 != entry.md5:
+            raise wrong_digest(entry.path)
+        return found, InMemory(content)
 
     async def _spooled(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
-        with spooling(self.spool):
-            self.spool.mkdir(exist_ok=True)
         path = self.spool / uuid4().hex
         # Without an announced size it is only known afterwards whether the file has to go in parts.
         hasher = Hasher(self.multipart.part_size(entry.size or 0))
-        with path.open("wb") as file:
-            async with aclosing(read(entry)) as pieces:
+        with await when_there_is_room(self.context, _create, path) as file:
+            async with self.lanes.memory(STREAMED), aclosing(read(entry)) as pieces:
                 async for piece in pieces:
-                    await anyio.to_thread.run_sync(_take, file, hasher, piece)
+                    await when_there_is_room(self.context, _append, file, path, hasher, piece)
         found = hasher.digest()
         if entry.size is not None and found.size != entry.size:
             raise _wrong_size(entry, found.size)
         if self.multipart.part_size(found.size) and not found.parts:
             found = await anyio.to_thread.run_sync(hash_file, path, self.multipart)
         if entry.md5 is not None and found.md5 != entry.md5:
-            raise IntegrityError(
-                "the bytes do not have the digest that the source announced",
-                side=Side.SOURCE,
-                subject=entry.path,
-            )
-        return found, OnDisk(path)
+            raise wrong_digest(entry.path)
+        return found, OnDisk(str(path))
 
 
-def _take(file: BufferedWriter, hasher: Hasher, piece: bytes) -> None:
-    with spooling(Path(file.name)):
-        file.write(piece)
+Fetch: TypeAlias = Callable[[], Awaitable[tuple[FileDigest, Payload]]]
+
+
+def _is_small_file(entry: ArtifactEntry) -> bool:
+    return entry.local_path is not None and entry.size is not None and entry.size <= TOGETHER
+
+
+async def _groups(entries: AsyncGenerator[ArtifactEntry]) -> AsyncGenerator[Group]:
+    """Small local files in groups, everything else alone."""
+    group: Group = []
+    size = 0
+    async with aclosing(entries):
+        async for entry in entries:
+            if not _is_small_file(entry):
+                yield [entry]
+                continue
+            group.append(entry)
+            size += entry.size or 0
+            if len(group) == GROUP or size >= GROUP_BYTES:
+                yield group
+                group, size = [], 0
+    if group:
+        yield group
+
+
+def _hash_files(
+    paths: Iterable[str], multipart: Multipart, keep: int
+) -> tuple[list[tuple[FileDigest, bytes | None]], int]:
+    """Digests of small files, with the bytes of as many as fit into ``keep``; and what is left of that."""
+    hashed: list[tuple[FileDigest, bytes | None]] = []
+    for path in paths:
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as the read
+                data = file.read(TOGETHER + 1)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(data) > TOGETHER:  # it has grown since it was listed
+            hashed.append((_hashed(path, multipart), None))
+            continue
+        fits = len(data) <= keep
+        keep -= len(data) if fits else 0
+        hashed.append((FileDigest(len(data), md5_b64(data)), data if fits else None))
+    return hashed, keep
+
+
+def _hashed(path: str, multipart: Multipart) -> FileDigest:
+    try:
+        return hash_file(path, multipart)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _create(path: Path) -> FileIO:
+    with spooling(path.parent):
+        path.parent.mkdir(exist_ok=True)
+        return path.open("wb", buffering=0)
+
+
+def _append(file: FileIO, path: Path, hasher: Hasher, piece: bytes) -> None:
+    """Write a piece after what was hashed so far; if that fails, it can be done again."""
+    with spooling(path.parent):
+        file.seek(hasher.size)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[file.write(rest) :]
     hasher.update(piece)
 
 

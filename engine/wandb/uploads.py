@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
+import anyio.to_thread
+
 from engine.errors import EngineError, IntegrityError, Side
-from engine.http import HttpClient, Response
+from engine.http import Response
 from engine.protocols import Reader
 from engine.records import Blob
+from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.retry import retrying
 from engine.transfer.throttle import Endpoint
+from engine.wandb.client import WandbClient
+from engine.wandb.digests import MIB, b64, md5_b64
+from engine.wandb.lanes import Lane, Lanes
 
 PIECE = 256 * 1024
+
+SMALL = MIB
+"""Objects up to this size are sent from memory: a stream costs more than they do."""
+
+STREAMED = 2 * MIB
+"""Memory that one streamed upload needs at most: a piece of the source's, and the buffers of two sockets."""
+
+SLOW_READ_S = 0.002
+"""A piece that takes longer did not come from the page cache."""
 
 
 class Payload(Protocol):
@@ -40,23 +56,35 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    path: Path
+    """A file; its path is text because there may be very many."""
+
+    path: str
 
     async def open(self, offset: int, length: int) -> AsyncGenerator[bytes]:
-        # Read in the event loop: a piece comes from the page cache, and a thread would cost more than it.
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(offset)
-            while length:
-                piece = file.read(min(PIECE, length))
-                if not piece:
-                    raise IntegrityError("the file became shorter while it was sent", subject=str(self.path))
-                length -= len(piece)
-                yield piece
+        in_thread = False
+        try:
+            with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123, ASYNC230 - see below
+                file.seek(offset)
+                while length:
+                    wanted = min(PIECE, length)
+                    began = time.monotonic()
+                    # From the page cache, where hashing has brought it, a piece comes sooner than a thread
+                    # would; a slow disk must not hold up everything else.
+                    piece = (
+                        await anyio.to_thread.run_sync(file.read, wanted) if in_thread else file.read(wanted)
+                    )
+                    in_thread = time.monotonic() - began > SLOW_READ_S
+                    if not piece:
+                        raise _shorter(self.path)
+                    length -= len(piece)
+                    yield piece
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
 class AtSource:
-    """Bytes whose digest the source knows, so that they can go straight through."""
+    """Bytes whose size the source knows, so that they can go straight through."""
 
     blob: Blob
     read: Reader
@@ -75,6 +103,58 @@ class AtSource:
                 "the source sent fewer bytes than it announced", side=Side.SOURCE, subject=self.blob.path
             )
 
+    async def whole(self, size: int) -> bytes:
+        """All bytes, for a small object.
+
+        Raises:
+            IntegrityError: they are fewer, or not what the source's digest says.
+        """
+        content = b"".join([piece async for piece in self.open(0, size)])
+        if self.blob.md5 is not None and md5_b64(content) != self.blob.md5:
+            raise wrong_digest(self.blob.path)
+        return content
+
+
+def unreadable(path: str, error: OSError) -> EngineError:
+    return EngineError(
+        f"the file cannot be read: {error.strerror}", side=Side.SOURCE, subject=path, exc=error
+    )
+
+
+def wrong_digest(path: str) -> IntegrityError:
+    return IntegrityError(
+        "the bytes do not have the digest that the source announced", side=Side.SOURCE, subject=path
+    )
+
+
+def _shorter(path: str) -> IntegrityError:
+    return IntegrityError(
+        "the file became shorter while it was sent",
+        side=Side.SOURCE,
+        subject=path,
+        remedy="did it change while it was read? run the transfer again",
+    )
+
+
+def read_files(files: Iterable[tuple[str, int]]) -> list[bytes]:
+    """Small files whole, from pairs of path and size; blocking.
+
+    Raises:
+        EngineError: one cannot be read.
+        IntegrityError: one is shorter than it was.
+    """
+    contents = []
+    for path, size in files:
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as the read
+                content = file.read(size)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(content) != size:
+            raise _shorter(path)
+        contents.append(content)
+    return contents
+
 
 def parsed_headers(headers: Iterable[str]) -> dict[str, str]:
     """The ``Name:value`` strings that W&B gives with an upload URL."""
@@ -82,50 +162,132 @@ def parsed_headers(headers: Iterable[str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 
 
-async def put(
-    http: HttpClient,
-    url: str,
-    headers: Sequence[str],
-    payload: Payload,
-    *,
-    size: int,
-    subject: str,
-    offset: int = 0,
-) -> Response:
-    """PUT ``size`` bytes of a payload without credentials; the URL carries its own.
+_MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
 
-    Raises:
-        EngineError: of the class that fits the answer, or what reading the payload raised.
+
+def md5_of_etag(headers: Mapping[str, str]) -> str | None:
+    """The base64 MD5 that an object store tells of what it received, None if its ETag is something else.
+
+    Encryption with a managed or a customer's key gives an ETag of the same shape that is no MD5
+    (``docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html``, ETag).
     """
-    broken: list[EngineError] = []
+    found = _MD5_ETAG.fullmatch(headers.get("ETag", ""))
+    if found is None or headers.get("x-amz-server-side-encryption", "AES256") != "AES256":
+        return None
+    if "x-amz-server-side-encryption-customer-algorithm" in headers:
+        return None
+    return b64(bytes.fromhex(found[1]))
 
-    async def watched() -> AsyncIterator[bytes]:
-        try:
-            async with aclosing(payload.open(offset, size)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except EngineError as error:
-            broken.append(error)
-            raise
 
-    async def attempt() -> Response:
-        broken.clear()
-        try:
-            return await http.request(
-                "PUT",
-                url,
-                endpoint=Endpoint.OBJECTS,
-                subject=subject,
-                headers={**parsed_headers(headers), "Content-Length": str(size)},
-                body=payload.data[offset : offset + size] if isinstance(payload, InMemory) else watched,
-                anonymous=True,
-                retry=False,
+@dataclass(slots=True)
+class Uploader:
+    """Puts objects for one destination.
+
+    Attributes:
+        lanes: slots and memory. ``put`` takes none of them: its callers know how many objects share a slot.
+    """
+
+    client: WandbClient
+    lanes: Lanes
+    bandwidth: Bandwidth
+    _stores_with_md5: set[str] = field(default_factory=set)
+
+    def streaming(self) -> AbstractAsyncContextManager[None]:
+        """A slot, and the memory, for one ``put`` of a large object or of a part of one."""
+        return self.lanes.hold(Lane.LARGE, STREAMED)
+
+    async def put(
+        self,
+        url: str,
+        headers: Sequence[str],
+        payload: Payload,
+        *,
+        size: int,
+        subject: str,
+        offset: int = 0,
+        md5: str | None = None,
+    ) -> Response:
+        """PUT ``size`` bytes of a payload without credentials; the URL carries its own.
+
+        Bytes that turn out to be wrong, on the way from the source or at the store, are sent once more.
+
+        Args:
+            md5: base64 MD5 of these bytes, to compare with the store's.
+
+        Raises:
+            IntegrityError: the bytes were wrong twice.
+            EngineError: of the class that fits the answer, or what reading the payload raised.
+        """
+        url = self.client.absolute(url)
+        sent = parsed_headers(headers)
+        sent["Content-Length"] = str(size)
+
+        async def once() -> Response:
+            data = await payload.whole(size) if isinstance(payload, AtSource) and size <= SMALL else None
+            answer = await self._put(
+                url, sent, payload if data is None else InMemory(data), size, offset, subject
             )
-        except EngineError as error:
-            # The HTTP library dresses what a body raises as a broken connection, which hides whose fault
-            # it was and whether another attempt may help.
-            if broken:
-                raise broken[0] from error
-            raise
+            self._check(url, sent, answer, md5, subject)
+            return answer
 
-    return await retrying(attempt)
+        try:
+            return await once()
+        except IntegrityError:
+            return await once()
+
+    async def _put(
+        self, url: str, headers: Mapping[str, str], payload: Payload, size: int, offset: int, subject: str
+    ) -> Response:
+        broken: list[EngineError] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async with aclosing(payload.open(offset, size)) as pieces:
+                    async for piece in pieces:
+                        await self.bandwidth.take(len(piece))
+                        yield piece
+            except EngineError as error:
+                broken.append(error)
+                raise
+
+        async def attempt() -> Response:
+            broken.clear()
+            if isinstance(payload, InMemory):
+                await self.bandwidth.take(size)
+            try:
+                return await self.client.http.request(
+                    "PUT",
+                    url,
+                    endpoint=Endpoint.OBJECTS,
+                    subject=subject,
+                    headers=headers,
+                    body=payload.data[offset : offset + size] if isinstance(payload, InMemory) else watched,
+                    anonymous=True,
+                    retry=False,
+                )
+            except EngineError as error:
+                # The HTTP library dresses what a body raises as a broken connection, which hides whose
+                # fault it was and whether another attempt may help.
+                if broken:
+                    raise broken[0] from error
+                raise
+
+        return await retrying(attempt)
+
+    def _check(
+        self, url: str, sent: Mapping[str, str], answer: Response, md5: str | None, subject: str
+    ) -> None:
+        told = md5_of_etag(answer.headers) if md5 is not None else None
+        if told is None:
+            return
+        store = url[: url.find("/", len("https://"))]
+        if told == md5:
+            self._stores_with_md5.add(store)
+        elif store in self._stores_with_md5 or "Content-MD5" not in sent:
+            raise IntegrityError(
+                "the object store received other bytes than were sent",
+                side=self.client.side,
+                subject=subject,
+                remedy="run the transfer again; if it stays so, something on the way alters bytes",
+            )
+        # Otherwise it has compared Content-MD5 itself, and its ETags are of another kind.

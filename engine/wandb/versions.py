@@ -1,0 +1,258 @@
+"""One artifact version on its way: only what the server lacks is sent, then it is committed.
+
+createArtifact ─ COMMITTED: the same content is there already, done
+      │
+createArtifactManifest ─ createArtifactFiles ─ PUT … ─ createArtifactManifest ─ PUT ─ commitArtifact
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engine.errors import AuthError, CommError, Conflict, EngineError, IntegrityError, NotFound
+from engine.records import Json, Namespace
+from engine.transfer.context import Context
+from engine.wandb import documents
+from engine.wandb.client import WandbClient
+from engine.wandb.digests import Multipart, b64, md5_b64
+from engine.wandb.fanout import for_each
+from engine.wandb.lanes import Lane
+from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
+from engine.wandb.sending import Sending
+from engine.wandb.uploads import InMemory, Payload, Uploader
+
+BATCH = 1_000
+"""Files whose URLs are asked for in one request."""
+
+PARTS = 8
+"""Parts of one file that are sent at the same time."""
+
+MOST_REFUSED = 1_000
+"""URLs that may be refused before it is no longer a matter of asking anew."""
+
+_REFUSALS = (AuthError, NotFound, Conflict, CommError)
+
+
+@dataclass(slots=True, kw_only=True)
+class Version:
+    """The steps of the protocol, in this order: ``create``, ``upload``, ``commit``."""
+
+    client: WandbClient
+    context: Context
+    uploader: Uploader
+    namespace: Namespace
+    run_id: str
+    subject: str
+    entries: Sequence[Entry]
+    multipart: Multipart
+    id: str = ""
+    base_id: str | None = None
+    manifest_id: str = ""
+    _refused: list[Entry] = field(default_factory=list)
+    _last_try: bool = False
+
+    async def create(self, content: Mapping[str, Json]) -> bool:
+        """Announce the version; True if the server has its content already."""
+        data = await self.client.graphql(documents.CREATE_ARTIFACT, {"input": content}, self.subject)
+        created = data["createArtifact"]["artifact"]
+        self.id = created["id"]
+        if created["state"] == "COMMITTED":
+            return True
+        if created["state"] not in ("PENDING", "DELETED"):
+            raise CommError(
+                f"the server made an artifact in state {created['state']!r}",
+                side=self.client.side,
+                subject=self.subject,
+            )
+        latest = (created.get("artifactSequence") or {}).get("latestArtifact") or {}
+        self.base_id = latest.get("id")
+        return False
+
+    async def upload(self) -> None:
+        """Send what the server lacks.
+
+        Raises:
+            EngineError: an entry did not arrive; it is named.
+        """
+        self.manifest_id = (await self._manifest("", include_upload=False))["id"]
+        sending = Sending(
+            lanes=self.uploader.lanes,
+            sign=self._sign,
+            send=self._send_small,
+            send_large=self._send_large,
+            batch=BATCH,
+        )
+        await sending.all([entry for entry in self.entries if entry.ref is None])
+        # A URL may have expired, or lost its object: new ones are asked for once.
+        self._last_try, again, self._refused = True, self._refused, []
+        if again:
+            await sending.all(again)
+
+    async def _sign(self, batch: Sequence[Entry]) -> Sequence[Json]:
+        data = await self.client.graphql(
+            documents.CREATE_ARTIFACT_FILES,
+            {"files": [self._file_spec(entry) for entry in batch], "layout": STORAGE_LAYOUT},
+            self.subject,
+        )
+        nodes = [edge["node"] for edge in data["createArtifactFiles"]["files"]["edges"]]
+        if len(nodes) != len(batch):
+            raise IntegrityError(
+                f"asked for {len(batch)} upload URLs, got {len(nodes)}",
+                side=self.client.side,
+                subject=self.subject,
+            )
+        return nodes
+
+    def _file_spec(self, entry: Entry) -> dict[str, Json]:
+        spec: dict[str, Json] = {
+            "artifactID": self.id,
+            "artifactManifestID": self.manifest_id,
+            "name": entry.path,
+            "md5": entry.digest,
+        }
+        if entry.parts:
+            spec["uploadPartsInput"] = [
+                {"partNumber": number, "hexMD5": digest} for number, digest in enumerate(entry.parts, 1)
+            ]
+        return spec
+
+    async def _send_small(self, entry: Entry, node: Mapping[str, Json], payload: Payload) -> None:
+        assert entry.size is not None
+        try:
+            # No URL: the server has the content already.
+            if (url := node["uploadUrl"]) is not None:
+                await self.uploader.put(
+                    url,
+                    node["uploadHeaders"] or (),
+                    payload,
+                    size=entry.size,
+                    subject=self._named(entry),
+                    md5=entry.digest,
+                )
+        except _REFUSALS as error:
+            self._refuse(entry, error)
+        else:
+            self._sent(entry, node)
+
+    async def _send_large(self, entry: Entry, node: Mapping[str, Json]) -> None:
+        assert entry.payload is not None
+        assert entry.size is not None
+        try:
+            if (parts := node.get("uploadMultipartUrls")) and entry.parts:
+                await self._send_parts(entry, node, parts)
+            elif (url := node["uploadUrl"]) is not None:
+                async with self.uploader.streaming():
+                    await self.uploader.put(
+                        url,
+                        node["uploadHeaders"] or (),
+                        entry.payload,
+                        size=entry.size,
+                        subject=self._named(entry),
+                        md5=entry.digest,
+                    )
+        except _REFUSALS as error:
+            self._refuse(entry, error)
+        else:
+            self._sent(entry, node)
+
+    def _refuse(self, entry: Entry, error: EngineError) -> None:
+        if self._last_try or error.status is None or len(self._refused) >= MOST_REFUSED:
+            raise error
+        self._refused.append(entry)
+
+    def _sent(self, entry: Entry, node: Mapping[str, Json]) -> None:
+        entry.birth_artifact_id = self._birth(node)
+        entry.payload = None
+        self.context.counters.files += 1
+        self.context.counters.bytes += entry.size or 0
+
+    def _birth(self, node: Mapping[str, Json]) -> str:
+        """The version under which the bytes were first stored."""
+        return (node.get("artifact") or {}).get("id") or self.id
+
+    def _named(self, entry: Entry) -> str:
+        return f"{entry.path} of {self.subject}"
+
+    async def _send_parts(self, entry: Entry, node: Mapping[str, Json], urls: Mapping[str, Json]) -> None:
+        payload, size = entry.payload, entry.size
+        assert payload is not None
+        assert size is not None
+        part_size = self.multipart.part_size(size)
+        types = [
+            header for header in node["uploadHeaders"] or () if header.lower().startswith("content-type:")
+        ]
+        tags = [""] * len(entry.parts)
+
+        async def one(part: tuple[int, Json, str]) -> None:
+            index, signed, digest = part
+            md5, offset = b64(bytes.fromhex(digest)), index * part_size
+            subject = f"part {index + 1} of {self._named(entry)}"
+            async with self.uploader.streaming():
+                answer = await self.uploader.put(
+                    signed["uploadUrl"],
+                    [f"Content-MD5:{md5}", *types],
+                    payload,
+                    size=min(part_size, size - offset),
+                    offset=offset,
+                    subject=subject,
+                    md5=md5,
+                )
+            if (tag := answer.headers.get("ETag")) is None:
+                raise CommError("the object store gave no ETag", side=self.client.side, subject=subject)
+            tags[index] = tag
+
+        signed = urls["uploadUrlParts"]
+        if len(signed) != len(entry.parts):
+            raise IntegrityError(
+                f"asked for {len(entry.parts)} URLs of parts, got {len(signed)}",
+                side=self.client.side,
+                subject=self._named(entry),
+            )
+        await for_each(zip(range(len(signed)), signed, entry.parts, strict=True), one, limit=PARTS)
+        await self.client.graphql(
+            documents.COMPLETE_MULTIPART,
+            {
+                "artifactID": self._birth(node),
+                "storagePath": node["storagePath"],
+                "uploadID": urls["uploadID"],
+                "parts": [
+                    {"partNumber": part["partNumber"], "hexMD5": tag}
+                    for part, tag in zip(signed, tags, strict=True)
+                ],
+            },
+            self._named(entry),
+        )
+
+    async def commit(self) -> None:
+        """Send the manifest and make the version visible."""
+        content = manifest_json(self.entries)
+        digest = md5_b64(content)
+        manifest = await self._manifest(digest, include_upload=True)
+        async with self.uploader.lanes.hold(Lane.SMALL, len(content)):
+            await self.uploader.put(
+                manifest["file"]["uploadUrl"],
+                manifest["file"]["uploadHeaders"] or (),
+                InMemory(content),
+                size=len(content),
+                subject=f"manifest of {self.subject}",
+                md5=digest,
+            )
+        await self.client.graphql(documents.COMMIT_ARTIFACT, {"artifactID": self.id}, self.subject)
+
+    async def _manifest(self, digest: str, *, include_upload: bool) -> Mapping[str, Json]:
+        data = await self.client.graphql(
+            documents.CREATE_MANIFEST,
+            {
+                "artifactID": self.id,
+                "baseArtifactID": self.base_id,
+                "digest": digest,
+                "entity": self.namespace.entity,
+                "project": self.namespace.project,
+                "run": self.run_id,
+                "includeUpload": include_upload,
+            },
+            self.subject,
+        )
+        manifest: Mapping[str, Json] = data["createArtifactManifest"]["artifactManifest"]
+        return manifest
