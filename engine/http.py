@@ -8,11 +8,10 @@ again where that may help. URLs in errors are shown without their query, which m
 from __future__ import annotations
 
 import email.utils
-import io
 import ssl
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -21,6 +20,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from engine.bodies import Body, sending
 from engine.errors import (
     AuthError,
     CommError,
@@ -39,9 +39,6 @@ from engine.transfer.throttle import Endpoint, Ticket
 if TYPE_CHECKING:
     from engine.transfer.context import Context
 
-Body: TypeAlias = bytes | Callable[[], AsyncIterator[bytes]] | None
-"""Bytes, or a function that starts the stream anew for each attempt."""
-
 Query: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | None
 
 CONNECT_TIMEOUT_S = 10.0
@@ -53,6 +50,10 @@ PIECE = 256 * 1024
 """Bytes read from a socket at once when streaming."""
 
 _CONNECT_REMEDY = "is it running, and are host and port right?"
+
+_DAMAGED = (b"RequestTimeout", b"BadDigest", b"IncompleteBody")
+"""Codes by which object stores say, with status 400, that the bytes did not arrive as they were sent."""
+
 _THROTTLE_WORDS = (b"SlowDown", b"reduce your request rate", b"rateLimitExceeded", b"TooManyRequests")
 
 
@@ -124,7 +125,7 @@ def error_of(response: Response) -> EngineError | None:
     )
     if throttled:
         return RateLimited(message, retry_after_s=retry_after_s(response.headers), status=status)
-    if status in (408, 425) or (status == 400 and b"RequestTimeout" in body):
+    if status in (408, 425) or (status == 400 and any(word in body for word in _DAMAGED)):
         return Transient(message, status=status)
     if status >= 500 and status != 501:
         return Transient(message, status=status, retry_after_s=retry_after_s(response.headers))
@@ -260,6 +261,23 @@ class HttpClient:
         ) as answer:
             yield answer
 
+    async def _error_of(
+        self, answer: aiohttp.ClientResponse, method: str, *, is_object: bool
+    ) -> EngineError | None:
+        """What an answer means; reads it if it means an error."""
+        is_page = _is_page(method, answer)
+        classify = None if is_object and answer.status < 400 else self._classify
+        if answer.status < 400 and not is_page and not (classify and _is_json(answer)):
+            return None
+        read = Response(answer.status, answer.headers, await answer.read())
+        if is_page:
+            return Transient(
+                f"got a web page in the place of an answer: {_message(read.body)}",
+                status=answer.status,
+                remedy="is a proxy or login page in the way?",
+            )
+        return (classify(read) if classify else None) or error_of(read)
+
     @asynccontextmanager
     async def _slot(self, host: str, endpoint: Endpoint) -> AsyncGenerator[Ticket]:
         try:
@@ -290,31 +308,32 @@ class HttpClient:
         async with self._slot(f"{target.host}:{target.port}", endpoint) as ticket:
             self._context.counters.requests += 1
             try:
-                async with self._session.request(
-                    method,
-                    target,
-                    params=params,
-                    headers={**({} if anonymous else self._headers), **(headers or {})},
-                    # Some object stores sign the content type, also when it is none.
-                    skip_auto_headers=("Content-Type",) if anonymous else (),
-                    data=_data(body),
-                    proxy=_proxy_of(target, self._proxies),
-                ) as answer:
-                    ticket.headers(answer.headers)
-                    if answer.status >= 400 or (self._classify and not is_object and _is_json(answer)):
-                        read = Response(answer.status, answer.headers, await answer.read())
-                        error = (self._classify(read) if self._classify else None) or error_of(read)
+                with sending(body) as upload:
+                    async with self._session.request(
+                        method,
+                        target,
+                        params=params,
+                        headers={**({} if anonymous else self._headers), **(headers or {})},
+                        # Some object stores sign the content type, also when it is none.
+                        skip_auto_headers=("Content-Type",) if anonymous else (),
+                        data=upload.data,
+                        proxy=_proxy_of(target, self._proxies),
+                    ) as answer:
+                        upload.answered()
+                        ticket.headers(answer.headers)
+                        is_gone = answer.status in GONE or _is_page(method, answer)
+                        error = await self._error_of(answer, method, is_object=is_object)
                         if error is not None:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
                                 ticket.rejected(error.retry_after_s)
-                            elif answer.status not in GONE:
+                            elif not is_gone:
                                 ticket.accepted()
                             elif ticket.failed(what) and isinstance(error, Transient):
                                 error.counts = False
                             raise error
-                    ticket.accepted()
-                    yield answer
+                        ticket.accepted()
+                        yield answer
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
                 raise CommError(
                     f"TLS failed: {error}",
@@ -337,15 +356,13 @@ class HttpClient:
                 raise failure from error
 
 
-def _data(body: Body) -> AsyncIterator[bytes] | io.BytesIO | bytes | None:
-    if callable(body):
-        return body()
-    # Bytes go out in one write, which would hold up everything else; a file goes in pieces.
-    return io.BytesIO(body) if body is not None and len(body) > PIECE else body
-
-
 def _is_json(answer: aiohttp.ClientResponse) -> bool:
     return answer.content_type == "application/json"
+
+
+def _is_page(method: str, answer: aiohttp.ClientResponse) -> bool:
+    """Whether a page for people stands in the place of an answer; what a GET reads may be HTML itself."""
+    return answer.status < 400 and method not in ("GET", "HEAD") and answer.content_type == "text/html"
 
 
 def _without_query(url: URL) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,6 +14,7 @@ import anyio
 import pytest
 from aiohttp import web
 
+from engine import bodies
 from engine.errors import (
     AuthError,
     CommError,
@@ -39,19 +41,23 @@ SECRET = "s3cr3t-key"
 class Server:
     """Answers with the given replies in turn, and keeps what it was sent."""
 
-    def __init__(self, *replies: web.Response) -> None:
+    def __init__(self, *replies: web.Response, delay_s: float = 0.0) -> None:
         self.replies = list(replies)
+        self.delay_s = delay_s
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.raw_path, dict(request.headers), await request.read()))
+        await anyio.sleep(self.delay_s)
         return self.replies.pop(0) if self.replies else web.json_response({"ok": True})
 
 
 @asynccontextmanager
-async def serving(*replies: web.Response) -> AsyncGenerator[tuple[Server, HttpClient, Context]]:
-    server = Server(*replies)
+async def serving(
+    *replies: web.Response, delay_s: float = 0.0
+) -> AsyncGenerator[tuple[Server, HttpClient, Context]]:
+    server = Server(*replies, delay_s=delay_s)
     app = web.Application(client_max_size=2**23)
     app.router.add_route("*", "/{path:.*}", server.answer)
     runner = web.AppRunner(app)
@@ -89,6 +95,8 @@ async def serving(*replies: web.Response) -> AsyncGenerator[tuple[Server, HttpCl
         (503, "<Error><Code>SlowDown</Code></Error>", RateLimited),
         (403, '{"error": {"message": "rateLimitExceeded"}}', RateLimited),
         (400, "<Error><Code>RequestTimeout</Code></Error>", Transient),
+        (400, "<Error><Code>BadDigest</Code></Error>", Transient),
+        (400, "<Error><Code>IncompleteBody</Code></Error>", Transient),
         (408, "", Transient),
     ],
 )
@@ -166,6 +174,85 @@ async def test_a_large_body_in_memory_goes_out_whole_and_with_its_length():
     _, _, headers, received = server.requests[0]
     assert received == body
     assert headers["Content-Length"] == str(len(body))
+
+
+@asynccontextmanager
+async def deaf() -> AsyncGenerator[str]:
+    """A server that accepts connections and never reads."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+
+    # With a small limit the stream stops reading at once.
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        for writer in connections:
+            writer.transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_peer_that_stops_taking_bytes_is_given_up(streamed: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "STALL_S", 0.2)
+    content = bytes(64 * 2**20)  # more than any buffer in between
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 2**18):
+            yield content[start : start + 2**18]
+
+    context = Context(spool=Path(os.devnull))
+    async with deaf() as url, HttpClient(Side.DESTINATION, context, policy=QUICK) as client:
+        with anyio.fail_after(20), pytest.raises(Transient, match="PUT failed: timed out"):
+            await client.request("PUT", url, endpoint=Endpoint.OBJECTS, body=pieces if streamed else content)
+    assert context.counters.requests == QUICK.attempts
+
+
+async def test_a_source_that_takes_its_time_is_no_stall(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "STALL_S", 0.05)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first "
+        await anyio.sleep(0.2)
+        yield b"second"
+
+    async with serving() as (server, client, context):
+        await client.request("PUT", server.url, endpoint=Endpoint.OBJECTS, body=pieces)
+    assert server.requests[0][3] == b"first second"
+    assert context.counters.requests == 1
+
+
+async def test_an_answer_may_take_longer_than_a_stall(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "STALL_S", 0.05)
+    async with serving(delay_s=0.2) as (server, client, context):
+        await client.request("PUT", server.url, endpoint=Endpoint.OBJECTS, body=bytes(2**20))
+    assert context.counters.requests == 1
+
+
+async def test_a_page_for_people_is_no_answer_to_a_write():
+    page = web.Response(text="<html><title>Maintenance</title></html>", content_type="text/html")
+    async with serving(page) as (server, client, context):
+        await client.request("PUT", server.url, endpoint=Endpoint.OBJECTS, body=b"x")
+    assert context.counters.requests == 2
+
+
+async def test_a_page_that_stays_is_told_with_its_title():
+    pages = [
+        web.Response(text="<html><title>Log in</title></html>", content_type="text/html") for _ in range(3)
+    ]
+    async with serving(*pages) as (server, client, _):
+        with pytest.raises(Transient, match=r"web page in the place of an answer: Log in.*proxy or login"):
+            await client.request("POST", server.url, endpoint=Endpoint.GRAPHQL, body=b"{}")
+
+
+async def test_an_object_that_is_a_page_is_read_as_it_is():
+    page = web.Response(text="<html><title>Report</title></html>", content_type="text/html")
+    async with serving(page) as (server, client, _):
+        answer = await client.request("GET", server.url, endpoint=Endpoint.MLFLOW_ARTIFACTS)
+    assert answer.body.startswith(b"<html>")
 
 
 async def test_what_is_not_idempotent_is_sent_once():
