@@ -70,12 +70,8 @@ ARTIFACT_FIELDS: Fields[Artifact] = {
 def _collections(
     call: Call, project: int, kinds: Sequence[str] | None, type_number: int | None
 ) -> list[Collection]:
-    rows = call.db.all(
-        "SELECT * FROM artifact_collections "
-        "WHERE project = ? AND state = 'READY' AND (? IS NULL OR type = ?)",
-        (project, type_number, type_number),
-    )
-    return [Collection(*row) for row in rows if row["kind"] in (kinds or (SEQUENCE, PORTFOLIO))]
+    found = records.collections_of(call.db, project, type_number)
+    return [collection for collection in found if collection.kind in (kinds or (SEQUENCE, PORTFOLIO))]
 
 
 @resolver("Project.artifactCollections")

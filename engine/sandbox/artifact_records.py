@@ -264,6 +264,16 @@ def memberships_of(db: Database, artifact: Artifact) -> list[Membership]:
     return [Membership(*row) for row in rows]
 
 
+def collections_of(db: Database, project: int, type_number: int | None = None) -> list[Collection]:
+    """The collections of a project, perhaps of one type only, by number."""
+    rows = db.all(
+        "SELECT * FROM artifact_collections "
+        "WHERE project = ? AND state = 'READY' AND (? IS NULL OR type = ?) ORDER BY number",
+        (project, type_number, type_number),
+    )
+    return [Collection(*row) for row in rows]
+
+
 def members_of(db: Database, collection: Collection) -> list[Membership]:
     """All versions in a collection, by version number."""
     rows = db.all(

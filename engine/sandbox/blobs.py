@@ -189,6 +189,18 @@ class Blobs:
             found[name] = ObjectInfo(name, size, md5_b64, etag, content_type, created, self._path(blob))
         return found
 
+    def stored_bytes(self, prefixes: Iterable[str]) -> int:
+        """Bytes of all objects whose keys begin with one of these, which end in a slash."""
+        # The character after the slash bounds each range.
+        bounds = json.dumps([[prefix, prefix.removesuffix("/") + "0"] for prefix in prefixes])
+        with self._lock:
+            (total,) = self._db.execute(
+                "SELECT sum(size) FROM json_each(?) CROSS JOIN objects "
+                "ON objects.key >= json_extract(value, '$[0]') AND objects.key < json_extract(value, '$[1]')",
+                (bounds,),
+            ).fetchone()
+        return total or 0
+
     def open(self, key: str) -> IO[bytes]:
         """The object's bytes as an open file; it stays readable if the object is deleted meanwhile.
 

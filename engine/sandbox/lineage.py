@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from engine.sandbox import accounts, projects, runs
-from engine.sandbox import artifact_records as records
 from engine.sandbox.accounts import User
 from engine.sandbox.artifact_access import readable_artifact
 from engine.sandbox.artifact_lists import ARTIFACT_FIELDS
@@ -95,6 +94,16 @@ def outputs_of(call: Call, run: Run) -> list[Artifact]:
     return [Artifact(*row) for row in rows]
 
 
+def inputs_of(call: Call, run: Run) -> list[Artifact]:
+    """The versions that a run used, as far as they are there."""
+    rows = call.db.all(
+        "SELECT * FROM artifacts WHERE state = 'COMMITTED' "
+        "AND number IN (SELECT artifact FROM run_inputs WHERE run = ?) ORDER BY number",
+        (run.number,),
+    )
+    return [Artifact(*row) for row in rows]
+
+
 @resolver("Run.outputArtifacts")
 def output_artifacts(run: Run, call: Call, **rest: Any) -> Connection:
     return listed(call, outputs_of(call, run), ARTIFACT_FIELDS, default="+number", **rest)
@@ -105,10 +114,9 @@ def input_artifacts(run: Run, call: Call, **rest: Any) -> Connection:
     used: dict[int, list[str]] = {}
     for row in call.db.all("SELECT artifact, used_as FROM run_inputs WHERE run = ?", (run.number,)):
         used.setdefault(row["artifact"], []).append(row["used_as"])
-    artifacts = [records.artifact_by_number(call.db, number) for number in used]
     return listed(
         call,
-        [artifact for artifact in artifacts if artifact.state == "COMMITTED"],
+        inputs_of(call, run),
         ARTIFACT_FIELDS,
         default="+number",
         edge=lambda artifact: {"usedAs": [name for name in used[artifact.number] if name]},

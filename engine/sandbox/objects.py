@@ -109,6 +109,10 @@ class ObjectStore:
         """The same for many keys at once; missing ones are left out."""
         return self.blobs.stats(keys)
 
+    def stored_bytes(self, prefixes: Iterable[str]) -> int:
+        """Bytes of all objects whose keys begin so; blocks."""
+        return self.blobs.stored_bytes(prefixes)
+
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> ObjectInfo:
         """Store what the server itself made; blocks."""
         return self.blobs.put(key, data, content_type)
