@@ -25,6 +25,7 @@ from engine.errors import (
 from engine.http import HttpClient, Response, error_of, parse_json
 from engine.records import Json
 from engine.transfer.context import Context
+from engine.transfer.retry import retrying
 from engine.transfer.throttle import Endpoint
 from engine.wandb import credentials, documents
 
@@ -122,16 +123,29 @@ class WandbClient:
         Raises:
             EngineError: of the class that fits the answer.
         """
-        response = await self.http.request(
-            "POST",
-            f"{self.base_url}/graphql",
-            endpoint=Endpoint.GRAPHQL,
-            subject=subject,
-            headers=await self.headers(),
-            body=orjson.dumps({"query": document, "variables": variables}),
-            retry=retry,
-        )
-        answer = response.json()
+
+        async def attempt() -> Json:
+            response = await self.http.request(
+                "POST",
+                f"{self.base_url}/graphql",
+                endpoint=Endpoint.GRAPHQL,
+                subject=subject,
+                headers=await self.headers(),
+                body=orjson.dumps({"query": document, "variables": variables}),
+                retry=False,
+            )
+            return self._data_of(response, subject)
+
+        return await (retrying(attempt) if retry else attempt())
+
+    def _data_of(self, response: Response, subject: str) -> Json:
+        try:
+            answer = response.json()
+        except CommError as error:
+            # Cut off or garbled on the way: what is asked for again may well arrive.
+            raise Transient(
+                error.message, side=self.side, subject=subject, remedy=error.remedy, exc=error
+            ) from error
         data = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise CommError(

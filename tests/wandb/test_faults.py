@@ -151,14 +151,20 @@ async def test_an_error_inside_of_an_answer_is_an_error(
         await destination.open_run(RUN, namespace)
 
 
-async def test_a_page_instead_of_an_answer_is_told_as_such(
-    server: FaultyServer, destination: WandbDestination, namespace: Namespace
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": "<html><title>Log in</title></html>", "content_type": "text/html"},
+        {"text": '{"data": {"upsertBucket": {"buck', "content_type": "application/json"},
+    ],
+    ids=["page", "half"],
+)
+async def test_what_is_no_whole_answer_is_asked_for_again(
+    server: FaultyServer, destination: WandbDestination, namespace: Namespace, answer: dict[str, str]
 ):
-    server.once(
-        containing=b"upsertBucket", answer=web.Response(text="<html>Log in</html>", content_type="text/html")
-    )
-    with pytest.raises(CommError, match="expected JSON"):
-        await destination.open_run(RUN, namespace)
+    server.once(containing=b"upsertBucket", answer=web.Response(**answer))  # type: ignore[arg-type]
+    await destination.open_run(RUN, namespace)
+    assert not server.faults
 
 
 async def test_a_project_that_may_only_be_read_is_refused_before_anything_is_sent(
