@@ -34,7 +34,7 @@ from engine.errors import (
 )
 from engine.records import Json
 from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
-from engine.transfer.throttle import Endpoint, Ticket
+from engine.transfer.throttle import Endpoint
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context
@@ -279,15 +279,6 @@ class HttpClient:
         return (classify(read) if classify else None) or error_of(read)
 
     @asynccontextmanager
-    async def _slot(self, host: str, endpoint: Endpoint) -> AsyncGenerator[Ticket]:
-        try:
-            async with self._context.throttles.of(host, endpoint).slot() as ticket:
-                yield ticket
-        except Outage as outage:
-            outage.side, outage.subject = self.side, f"{endpoint} of {host}"
-            raise
-
-    @asynccontextmanager
     async def _send(
         self,
         method: str,
@@ -305,9 +296,10 @@ class HttpClient:
         # A signed URL must go out byte for byte as it was signed.
         target = URL(url, encoded=params is None)
         what = subject or _without_query(target)
-        async with self._slot(f"{target.host}:{target.port}", endpoint) as ticket:
-            self._context.counters.requests += 1
-            try:
+        host = f"{target.host}:{target.port}"
+        try:
+            async with self._context.throttles.of(host, endpoint).slot() as ticket:
+                self._context.counters.requests += 1
                 with sending(body) as upload:
                     async with self._session.request(
                         method,
@@ -334,35 +326,44 @@ class HttpClient:
                             raise error
                         ticket.accepted()
                         yield answer
-            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-                raise CommError(
-                    f"TLS failed: {error}",
-                    side=self.side,
-                    subject=what,
-                    remedy="is the CA of this server trusted here? set SSL_CERT_FILE to its bundle",
-                    exc=error,
-                ) from error
-            except aiohttp.InvalidURL as error:
-                raise CommError(f"not a URL: {_without_query(target)}", side=self.side, exc=error) from error
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                failure = Transient(
-                    f"{method} failed: {_reason(error)}",
-                    side=self.side,
-                    subject=what,
-                    remedy=_CONNECT_REMEDY if isinstance(error, aiohttp.ClientConnectorError) else None,
-                    exc=error,
-                )
-                failure.counts = not ticket.failed(what)
-                raise failure from error
+        except Outage as outage:
+            if outage.subject is None:  # else it is that of the other side, whose bytes were being sent
+                outage.side, outage.subject = self.side, f"{endpoint} of {host}"
+            raise
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+            raise CommError(
+                f"TLS failed: {error}",
+                side=self.side,
+                subject=what,
+                remedy="is the CA of this server trusted here? set SSL_CERT_FILE to its bundle",
+                exc=error,
+            ) from error
+        except aiohttp.InvalidURL as error:
+            raise CommError(f"not a URL: {_without_query(target)}", side=self.side, exc=error) from error
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            failure = Transient(
+                f"{method} failed: {_reason(error)}",
+                side=self.side,
+                subject=what,
+                remedy=_CONNECT_REMEDY if isinstance(error, aiohttp.ClientConnectorError) else None,
+                exc=error,
+            )
+            failure.counts = not ticket.failed(what)
+            raise failure from error
 
 
 def _is_json(answer: aiohttp.ClientResponse) -> bool:
-    return answer.content_type == "application/json"
+    return _is_of_type(answer, "application/json")
+
+
+def _is_of_type(answer: aiohttp.ClientResponse, wanted: str) -> bool:
+    # aiohttp would parse the header whole, which costs a quarter of a small request.
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == wanted
 
 
 def _is_page(method: str, answer: aiohttp.ClientResponse) -> bool:
     """Whether a page for people stands in the place of an answer; what a GET reads may be HTML itself."""
-    return answer.status < 400 and method not in ("GET", "HEAD") and answer.content_type == "text/html"
+    return answer.status < 400 and method not in ("GET", "HEAD") and _is_of_type(answer, "text/html")
 
 
 def _without_query(url: URL) -> str:

@@ -87,7 +87,7 @@ class Throttle:
         self.rejected = 0
         self._most = concurrency
         self._slots = anyio.CapacityLimiter(concurrency)
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._clock = clock
 
     @asynccontextmanager
@@ -101,7 +101,11 @@ class Throttle:
         """
         # A fresh borrower object: one task may hold several slots, of several requests.
         borrower = object()
-        await self._slots.acquire_on_behalf_of(borrower)
+        # Asking first saves a round of the event loop for each request, as does the lock's fast way.
+        try:
+            self._slots.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            await self._slots.acquire_on_behalf_of(borrower)
         try:
             async with self._turn:
                 # The moment may be put off while it is slept through, so this is asked again.
@@ -190,14 +194,20 @@ class Ticket:
             self._throttle.pacer.quota(self._throttle._clock(), *quota)
 
 
+_QUOTA_HEADERS = (
+    ("RateLimit-Remaining", "RateLimit-Reset"),
+    ("X-RateLimit-Remaining", "X-RateLimit-Reset"),
+)
+
+
 def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
     """What is left of a quota, and the seconds until it is filled again.
 
     Reads ``RateLimit-Remaining``/``-Reset`` (W&B), the same with ``X-``, and the list form of the IETF
     draft: ``RateLimit: "api";r=12;t=30``.
     """
-    for prefix in ("RateLimit", "X-RateLimit"):
-        remaining, reset = headers.get(f"{prefix}-Remaining"), headers.get(f"{prefix}-Reset")
+    for remaining_in, reset_in in _QUOTA_HEADERS:
+        remaining, reset = headers.get(remaining_in), headers.get(reset_in)
         if remaining is not None and reset is not None:
             try:
                 seconds = float(reset)
@@ -205,9 +215,9 @@ def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
                 return float(remaining), seconds - time.time() if seconds > 10**9 else seconds
             except ValueError:
                 return None
-    fields = dict(
-        part.strip().split("=", 1) for part in headers.get("RateLimit", "").split(";") if "=" in part
-    )
+    if (listed := headers.get("RateLimit")) is None:
+        return None
+    fields = dict(part.strip().split("=", 1) for part in listed.split(";") if "=" in part)
     try:
         return float(fields["r"]), float(fields["t"])
     except (KeyError, ValueError):

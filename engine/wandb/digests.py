@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1024 * 1024
-READ_SIZE = MIB
+READ_SIZE = 256 * 1024
 """Larger reads hash no faster."""
 
 
