@@ -10,6 +10,7 @@ from engine.protocols import Reader
 from engine.records import Json, Namespace, Receipt, RunFile
 from engine.transfer.context import Context
 from engine.wandb import documents
+from engine.wandb.digests import md5_b64
 from engine.wandb.names import is_safe_path
 from engine.wandb.sending import Sending
 from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload, Uploader, unreadable
@@ -72,7 +73,8 @@ class FileUploads:
         if METADATA in self._names:
             return []
         self._names.add(METADATA)
-        return [_Upload(METADATA, len(self.metadata), InMemory(self.metadata), ours=True)]
+        content = self.metadata
+        return [_Upload(METADATA, len(content), InMemory(content), md5_b64(content), ours=True)]
 
     def _accepted(self, file: RunFile, read: Reader) -> _Upload | None:
         if not is_safe_path(file.path) or file.path in self._names:

@@ -3,7 +3,8 @@
     small ─▶ URLs, up to 1,000 a request ─▶ groups ─▶ read together, sent one by one from memory
     large ─▶ URLs, up to 1 GiB a request ──────────▶ streamed, the largest first
 
-URLs expire, so that at most about two batches are signed and not yet used.
+URLs expire, so that at most about two batches are signed and not yet used; for one that was refused all the
+same, a new one is asked for.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import anyio.to_thread
 
+from engine.errors import AuthError, CommError, Conflict, NotFound
 from engine.wandb.fanout import for_each
 from engine.wandb.lanes import Lane, Lanes
 from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload, read_files
@@ -30,6 +32,14 @@ GROUP = 32
 AHEAD = 32
 """Groups that have their URLs before anybody has time for them."""
 
+SIGNINGS = 4
+"""URLs that are asked for each object at most."""
+
+MOST_REFUSED = 1_000
+"""URLs that may be refused before it is no longer a matter of asking anew."""
+
+_REFUSALS = (AuthError, NotFound, Conflict, CommError)
+
 
 class Upload(Protocol):
     """Something to send: its size is known, and its bytes are there until they were sent."""
@@ -43,6 +53,9 @@ class Upload(Protocol):
 
 U = TypeVar("U", bound=Upload)
 Target = TypeVar("Target")
+
+_One: TypeAlias = Callable[[U, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Sends one upload by the function that it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +81,36 @@ class Sending(Generic[U, Target]):
         Raises:
             EngineError: as one of the calls raised it.
         """
+        for left in reversed(range(SIGNINGS)):
+            refused: list[U] = []
+            await self._pass(uploads, refused, MOST_REFUSED if left else 0)
+            if not refused:
+                return
+            uploads = refused
+
+    async def _pass(self, uploads: Sequence[U], refused: list[U], most_refused: int) -> None:
+        """Sign and send each upload once; those whose URLs the store refused are added to ``refused``."""
+
+        async def one(upload: U, send: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await send()
+            except _REFUSALS as error:
+                # Without a status it is not the store that refused.
+                if error.status is None or len(refused) >= most_refused:
+                    raise
+                refused.append(upload)
+
         small = [upload for upload in uploads if _size(upload) <= SMALL]
         large = sorted((upload for upload in uploads if _size(upload) > SMALL), key=_size, reverse=True)
         if not large:
-            await self._all_small(small)
+            await self._all_small(small, one)
         elif not small:
-            await self._all_large(large)
+            await self._all_large(large, one)
         else:
-            both = (partial(self._all_small, small), partial(self._all_large, large))
+            both = (partial(self._all_small, small, one), partial(self._all_large, large, one))
             await for_each(both, lambda send: send(), limit=2)
 
-    async def _all_small(self, uploads: Sequence[U]) -> None:
+    async def _all_small(self, uploads: Sequence[U], one: _One[U]) -> None:
         async def groups() -> AsyncGenerator[list[tuple[U, Target]]]:
             for batch in _batches(uploads, self.batch):
                 signed = list(zip(batch, await self.sign(batch), strict=True))
@@ -88,24 +120,25 @@ class Sending(Generic[U, Target]):
                     yield group
 
         async with aclosing(groups()) as made:
-            await for_each(made, self._send_group, limit=self.lanes.slots, ahead=AHEAD)
+            await for_each(
+                made, lambda group: self._send_group(group, one), limit=self.lanes.slots, ahead=AHEAD
+            )
 
-    async def _all_large(self, uploads: Sequence[U]) -> None:
+    async def _all_large(self, uploads: Sequence[U], one: _One[U]) -> None:
         async def signed() -> AsyncGenerator[tuple[U, Target]]:
             for batch in _batches(uploads, self.batch):
                 for pair in zip(batch, await self.sign(batch), strict=True):
                     yield pair
 
-        async def one(pair: tuple[U, Target]) -> None:
-            await self.send_large(*pair)
-
         async with aclosing(signed()) as made:
-            await for_each(made, one, limit=self.lanes.slots)
+            await for_each(
+                made, lambda pair: one(pair[0], partial(self.send_large, *pair)), limit=self.lanes.slots
+            )
 
-    async def _send_group(self, group: Sequence[tuple[U, Target]]) -> None:
+    async def _send_group(self, group: Sequence[tuple[U, Target]], one: _One[U]) -> None:
         async with self.lanes.hold(Lane.SMALL, sum(_size(upload) for upload, _ in group)):
             for (upload, target), payload in zip(group, await self._loaded(group), strict=True):
-                await self.send(upload, target, payload)
+                await one(upload, partial(self.send, upload, target, payload))
 
     async def _loaded(self, group: Sequence[tuple[U, Target]]) -> list[Payload]:
         files = [

@@ -8,16 +8,15 @@ createArtifactManifest ─ createArtifactFiles ─ PUT … ─ createArtifactMan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from engine.errors import AuthError, CommError, Conflict, EngineError, IntegrityError, NotFound
+from engine.errors import CommError, IntegrityError
 from engine.records import Json, Namespace
 from engine.transfer.context import Context
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, b64, md5_b64
 from engine.wandb.fanout import for_each
-from engine.wandb.lanes import Lane
 from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
 from engine.wandb.sending import Sending
 from engine.wandb.uploads import InMemory, Payload, Uploader
@@ -28,10 +27,13 @@ BATCH = 1_000
 PARTS = 8
 """Parts of one file that are sent at the same time."""
 
-MOST_REFUSED = 1_000
-"""URLs that may be refused before it is no longer a matter of asking anew."""
 
-_REFUSALS = (AuthError, NotFound, Conflict, CommError)
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The manifest as something to send."""
+
+    size: int
+    payload: InMemory
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,8 +51,6 @@ class Version:
     id: str = ""
     base_id: str | None = None
     manifest_id: str = ""
-    _refused: list[Entry] = field(default_factory=list)
-    _last_try: bool = False
 
     async def create(self, content: Mapping[str, Json]) -> bool:
         """Announce the version; True if the server has its content already."""
@@ -84,10 +84,6 @@ class Version:
             batch=BATCH,
         )
         await sending.all([entry for entry in self.entries if entry.ref is None])
-        # A URL may have expired, or lost its object: new ones are asked for once.
-        self._last_try, again, self._refused = True, self._refused, []
-        if again:
-            await sending.all(again)
 
     async def _sign(self, batch: Sequence[Entry]) -> Sequence[Json]:
         data = await self.client.graphql(
@@ -118,48 +114,25 @@ class Version:
         return spec
 
     async def _send_small(self, entry: Entry, node: Mapping[str, Json], payload: Payload) -> None:
-        assert entry.size is not None
-        try:
-            # No URL: the server has the content already.
-            if (url := node["uploadUrl"]) is not None:
-                await self.uploader.put(
-                    url,
-                    node["uploadHeaders"] or (),
-                    payload,
-                    size=entry.size,
-                    subject=self._named(entry),
-                    md5=entry.digest,
-                )
-        except _REFUSALS as error:
-            self._refuse(entry, error)
-        else:
-            self._sent(entry, node)
+        # No URL: the server has the content already.
+        if (url := node["uploadUrl"]) is not None:
+            await self._put(entry, url, node["uploadHeaders"] or (), payload)
+        self._sent(entry, node)
 
     async def _send_large(self, entry: Entry, node: Mapping[str, Json]) -> None:
-        assert entry.payload is not None
-        assert entry.size is not None
-        try:
-            if (parts := node.get("uploadMultipartUrls")) and entry.parts:
-                await self._send_parts(entry, node, parts)
-            elif (url := node["uploadUrl"]) is not None:
-                async with self.uploader.streaming():
-                    await self.uploader.put(
-                        url,
-                        node["uploadHeaders"] or (),
-                        entry.payload,
-                        size=entry.size,
-                        subject=self._named(entry),
-                        md5=entry.digest,
-                    )
-        except _REFUSALS as error:
-            self._refuse(entry, error)
-        else:
-            self._sent(entry, node)
+        if (parts := node.get("uploadMultipartUrls")) and entry.parts:
+            await self._send_parts(entry, node, parts)
+        elif (url := node["uploadUrl"]) is not None:
+            assert entry.payload is not None
+            async with self.uploader.streaming():
+                await self._put(entry, url, node["uploadHeaders"] or (), entry.payload)
+        self._sent(entry, node)
 
-    def _refuse(self, entry: Entry, error: EngineError) -> None:
-        if self._last_try or error.status is None or len(self._refused) >= MOST_REFUSED:
-            raise error
-        self._refused.append(entry)
+    async def _put(self, entry: Entry, url: str, headers: Sequence[str], payload: Payload) -> None:
+        assert entry.size is not None
+        await self.uploader.put(
+            url, headers, payload, size=entry.size, subject=self._named(entry), md5=entry.digest
+        )
 
     def _sent(self, entry: Entry, node: Mapping[str, Json]) -> None:
         entry.birth_artifact_id = self._birth(node)
@@ -228,16 +201,22 @@ class Version:
         """Send the manifest and make the version visible."""
         content = manifest_json(self.entries)
         digest = md5_b64(content)
-        manifest = await self._manifest(digest, include_upload=True)
-        async with self.uploader.lanes.hold(Lane.SMALL, len(content)):
+
+        async def sign(_one: Sequence[_Content]) -> list[tuple[str, Sequence[str]]]:
+            file = (await self._manifest(digest, include_upload=True))["file"]
+            return [(file["uploadUrl"], file["uploadHeaders"] or ())]
+
+        async def send(upload: _Content, target: tuple[str, Sequence[str]], payload: Payload) -> None:
             await self.uploader.put(
-                manifest["file"]["uploadUrl"],
-                manifest["file"]["uploadHeaders"] or (),
-                InMemory(content),
-                size=len(content),
-                subject=f"manifest of {self.subject}",
-                md5=digest,
+                *target, payload, size=upload.size, subject=f"manifest of {self.subject}", md5=digest
             )
+
+        async def send_large(upload: _Content, target: tuple[str, Sequence[str]]) -> None:
+            async with self.uploader.streaming():
+                await send(upload, target, upload.payload)
+
+        sending = Sending(lanes=self.uploader.lanes, sign=sign, send=send, send_large=send_large, batch=1)
+        await sending.all([_Content(len(content), InMemory(content))])
         await self.client.graphql(documents.COMMIT_ARTIFACT, {"artifactID": self.id}, self.subject)
 
     async def _manifest(self, digest: str, *, include_upload: bool) -> Mapping[str, Json]:

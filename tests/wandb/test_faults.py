@@ -12,7 +12,7 @@ from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Blob, Namespace, Project, Run
 from engine.transfer.context import Context
 from engine.transfer.retry import DEFAULT_POLICY
-from engine.wandb import WandbDestination
+from engine.wandb import WandbDestination, sending
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import ENTITY
 from tests.wandb.faults import FaultyServer, faulty
@@ -86,10 +86,10 @@ async def test_an_upload_url_that_expired_is_asked_for_anew(
     assert len([seen for seen in server.seen if seen.startswith("PUT")]) == len(BLOBS) + 2
 
 
-async def test_an_upload_that_is_refused_twice_fails_the_artifact_alone(
+async def test_an_upload_that_is_always_refused_fails_the_artifact_alone(
     server: FaultyServer, destination: WandbDestination, namespace: Namespace
 ):
-    for _ in range(2):
+    for _ in range(sending.SIGNINGS):
         server.once(method="PUT", answer=web.Response(status=403, text="<Error><Code>Denied</Code></Error>"))
     writer = await destination.open_run(RUN, namespace)
     one = {"file": b"x"}
