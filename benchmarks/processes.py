@@ -30,23 +30,19 @@ class Cost:
 
 def measured(command: Sequence[str], *, environ: Mapping[str, str], log: Path, cwd: Path) -> Cost:
     """Run a command to its end; its stderr goes to ``log``."""
-    began = time.monotonic()
+    result = log.with_suffix(".json")
+    measure = [sys.executable, "-I", str(Path(__file__).with_name("measure.py")), str(result)]
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=errors, cwd=cwd, text=True
+        done = subprocess.run(
+            [*measure, *command],
+            env={**os.environ, **environ},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=cwd,
+            text=True,
+            check=True,
         )
-        assert process.stdout is not None
-        with process.stdout:
-            out = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(
-        wall_s=time.monotonic() - began,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_rss_mb=usage.ru_maxrss / 1024,
-        status=process.returncode,
-        out=out,
-    )
+    return Cost(out=done.stdout, **json.loads(result.read_text()))
 
 
 def cpu_s(*pids: int) -> float:
