@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import wandb
 
+from tests.sandbox.sdk_media import log_media
+
 PROJECT = "sdk"
 
 
@@ -99,6 +101,7 @@ def main(directory: Path) -> None:
     if "--all" in sys.argv:
         branched()
         shared()
+        report["media"] = log_media(directory, PROJECT)
     (directory / "report.json").write_text(json.dumps(report))
 
 

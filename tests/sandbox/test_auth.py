@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 
 import pytest
@@ -17,7 +18,6 @@ from tests.servers import RunningSandbox, send
         ("POST", "/graphql"),
         ("POST", "/files/ann/p/r/file_stream"),
         ("GET", "/admin/counters"),
-        ("GET", "/no/such/route"),
     ],
 )
 @pytest.mark.parametrize(
@@ -31,6 +31,18 @@ def test_without_a_known_key_the_answer_is_401(
     status, body = send(method, sandbox.url + path, b"{}" if method == "POST" else None, headers)
     assert status == 401
     assert b"errors" in body
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/sdk/otel/v1/metrics"), ("POST", "/sdk/otel/v1/logs"), ("GET", "/no/such/route")],
+)
+def test_a_route_that_is_not_there_says_so_without_a_key(
+    sandbox: RunningSandbox, method: str, path: str
+) -> None:
+    """The SDK asks so whether a server takes its telemetry, and complains to its user about a 401."""
+    status, body = send(method, sandbox.url + path, b"" if method == "POST" else None)
+    assert (status, list(json.loads(body))) == (404, ["errors"])
 
 
 def test_the_user_part_of_basic_auth_does_not_matter(sandbox: RunningSandbox) -> None:
