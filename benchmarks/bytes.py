@@ -137,7 +137,9 @@ def _curl(files: Files, target: Sink, work: Path) -> Measured:
     config = work / "curl.conf"
     with config.open("w") as file:
         for path in sorted(files.directory.iterdir()):
-            file.write(f'upload-file = "{path}"\nurl = "{target.store}/file/{path.name}"\noutput = /dev/null\n')
+            file.write(
+                f'upload-file = "{path}"\nurl = "{target.store}/file/{path.name}"\noutput = /dev/null\n'
+            )
     began = time.monotonic()
     # `Expect: 100-continue` would cost a round trip an object.
     cost = measured(

@@ -190,7 +190,8 @@ class Uploader:
     client: WandbClient
     lanes: Lanes
     bandwidth: Bandwidth
-    _stores_with_md5: set[str] = field(default_factory=set)
+    _tells_md5: dict[str, bool] = field(default_factory=dict)
+    """Whether the ETags of a store are MD5s, where that is known."""
 
     def streaming(self) -> AbstractAsyncContextManager[None]:
         """A slot, and the memory, for one ``put`` of a large object or of a part of one."""
@@ -222,18 +223,18 @@ class Uploader:
         sent = parsed_headers(headers)
         sent["Content-Length"] = str(size)
 
-        async def once() -> Response:
+        async def once(*, again: bool) -> Response:
             data = await payload.whole(size) if isinstance(payload, AtSource) and size <= SMALL else None
             answer = await self._put(
                 url, sent, payload if data is None else InMemory(data), size, offset, subject
             )
-            self._check(url, sent, answer, md5, subject)
+            self._check(url, sent, answer, md5, subject, again=again)
             return answer
 
         try:
-            return await once()
+            return await once(again=False)
         except IntegrityError:
-            return await once()
+            return await once(again=True)
 
     async def _put(
         self, url: str, headers: Mapping[str, str], payload: Payload, size: int, offset: int, subject: str
@@ -275,19 +276,28 @@ class Uploader:
         return await retrying(attempt)
 
     def _check(
-        self, url: str, sent: Mapping[str, str], answer: Response, md5: str | None, subject: str
+        self,
+        url: str,
+        sent: Mapping[str, str],
+        answer: Response,
+        md5: str | None,
+        subject: str,
+        *,
+        again: bool,
     ) -> None:
         told = md5_of_etag(answer.headers) if md5 is not None else None
-        if told is None:
-            return
         store = url[: url.find("/", len("https://"))]
+        if told is None or self._tells_md5.get(store) is False:
+            return
         if told == md5:
-            self._stores_with_md5.add(store)
-        elif store in self._stores_with_md5 or "Content-MD5" not in sent:
+            self._tells_md5[store] = True
+        elif again and store not in self._tells_md5 and "Content-MD5" in sent:
+            # It has compared the digest itself, twice; its ETags only look like one.
+            self._tells_md5[store] = False
+        else:
             raise IntegrityError(
                 "the object store received other bytes than were sent",
                 side=self.client.side,
                 subject=subject,
                 remedy="run the transfer again; if it stays so, something on the way alters bytes",
             )
-        # Otherwise it has compared Content-MD5 itself, and its ETags are of another kind.
