@@ -22,12 +22,13 @@ class RetryPolicy:
     Attributes:
         attempts: how many times an operation may fail before its error is final. A ``RateLimited``
             answer, or one during an outage, is not a failure and uses up none: a server that throttles
-            for an hour only costs an hour.
+            for an hour only costs an hour. The waits between them must be longer together than it takes
+            to see that a server is down (``breaker.OPENS_AFTER_S``): by default they are 26 s on average.
         base_s: upper bound of the first wait, doubled each time, in seconds.
         cap_s: upper bound of any wait, in seconds.
     """
 
-    attempts: int = 7
+    attempts: int = 10
     base_s: float = 0.25
     cap_s: float = 20.0
 
