@@ -1,6 +1,8 @@
 """How fast bytes reach an object store, beside raw aiohttp and curl.
 
-    python -m benchmarks.bytes [--large 4x1GiB] [--small 20000x4KiB] [--rounds 3] [--no-sandbox]
+    python -m benchmarks.bytes [--scale 1] [--rounds 3] [--no-sandbox]
+
+4 files of 1 GiB and 20,000 of 4 KiB; ``--scale 0.125`` takes 4 of 128 MiB and 2,500 of 4 KiB.
 
 Local files are uploaded as a W&B artifact to nginx's WebDAV, which stands for the object store, with a
 server that only hands out URLs; then the whole path against the sandbox. All clients take turns in each
@@ -23,7 +25,6 @@ from pathlib import Path
 
 from benchmarks.object_sink import Sink, sink
 from benchmarks.processes import Cost, SandboxProcess, measured, sandbox_process
-from engine.cli.arguments import size as parse_size
 
 MIB = 1024 * 1024
 NAMES = {
@@ -68,9 +69,10 @@ def main() -> None:
     options = _arguments()
     with tempfile.TemporaryDirectory(prefix="bytes-", dir=options.scratch) as scratch:
         work = Path(scratch)
-        for name, text in (("large", options.large), ("small", options.small)):
-            count, _, size = text.partition("x")
-            files = Files(int(count), parse_size(size), work / name)
+        for files in (
+            Files(4, int(1024 * MIB * options.scale), work / "large"),
+            Files(int(20_000 * options.scale), 4096, work / "small"),
+        ):
             files.make()
             _show(files, _rounds(files, work, options))
             shutil.rmtree(files.directory)
@@ -80,15 +82,14 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--large", default="4x1GiB", metavar="NxSIZE")
-    parser.add_argument("--small", default="20000x4KiB", metavar="NxSIZE")
+    parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-sandbox", action="store_true")
     parser.add_argument(
         "--scratch",
         type=Path,
         default=Path("/dev/shm") if Path("/dev/shm").is_dir() else None,
-        help="where files and objects are; twice their size is needed. Default: memory, so that no disk counts",
+        help="where files and objects are, twice their size. Default: memory, so that no disk counts",
     )
     return parser.parse_args()
 

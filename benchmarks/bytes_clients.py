@@ -87,10 +87,6 @@ async def _engine(files: list[Path], url: str, started: Started) -> None:
         for path in files:
             yield ArtifactEntry(path=path.name, size=path.stat().st_size, local_path=path)
 
-    async def read(blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
-        raise AssertionError("local files are read in place")
-        yield b""
-
     with tempfile.TemporaryDirectory() as spool:
         context = Context(spool=Path(spool), source=SystemInfo(uri="mlflow:x", product="MLflow"))
         destination = WandbDestination(
@@ -103,9 +99,15 @@ async def _engine(files: list[Path], url: str, started: Started) -> None:
             started()
             writer = await destination.open_run(Run(id=f"run{os.getpid()}", namespace=source), target)
             artifact = Artifact(namespace=source, name=f"files-{os.getpid()}", type="bytes")
-            await writer.write_artifact(artifact, entries(), read)
+            await writer.write_artifact(artifact, entries(), _unread)
             await writer.finish()
         assert context.counters.files == len(files)
+
+
+async def _unread(blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+    for _ in range(offset):
+        yield b""
+    raise AssertionError(f"{blob.path} is a local file, to be read in place")
 
 
 CLIENTS: dict[str, Callable[[list[Path], str, Started], Awaitable[None]]] = {

@@ -169,7 +169,7 @@ class _Signer:
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 
 
-async def _app(store: str, port_file: Path) -> web.Application:
+async def _app(store: str) -> web.Application:
     signer = _Signer(store)
     app = web.Application(client_max_size=2**30)
     app.router.add_post("/graphql", signer.graphql)
@@ -181,7 +181,7 @@ def main() -> None:
     store, port_file = sys.argv[1], Path(sys.argv[2])
     listener = socket.create_server(("127.0.0.1", 0))
     port_file.write_text(str(listener.getsockname()[1]))
-    web.run_app(_app(store, port_file), sock=listener, print=None)
+    web.run_app(_app(store), sock=listener, print=None)
 
 
 if __name__ == "__main__":
