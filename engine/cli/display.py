@@ -113,6 +113,8 @@ def _announce(console: Console, event: Event) -> None:
             console.print(f"destination  {_described(event.destination)}", highlight=False)
             for note in (*event.source.notes, *event.destination.notes):
                 console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        case ItemFailed(item="transfer"):
+            pass  # told at the end, as what stopped it
         case ItemFailed():
             console.print(f"[red]failed[/] {escape(event.subject)}: {escape(event.message)}", highlight=False)
         case LossRecorded():

@@ -10,9 +10,16 @@ from typing import TypeVar
 
 import anyio
 
+from engine.errors import ConfigError, EngineError
+
 T = TypeVar("T")
 
 INTERRUPTED = 130
+
+
+def exit_status(error: EngineError) -> int:
+    """2 if the request was wrong and nothing was started, 3 if it could not go on."""
+    return 2 if isinstance(error, ConfigError) else 3
 
 
 def run_async(call: Callable[[], Awaitable[T]]) -> T:

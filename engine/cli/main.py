@@ -11,9 +11,10 @@ from rich.markup import escape
 
 import engine
 from engine.cli.demo import demo
+from engine.cli.loop import exit_status
 from engine.cli.migrate import migrate
 from engine.cli.sandbox import sandbox
-from engine.errors import ConfigError, EngineError
+from engine.errors import EngineError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,8 +53,8 @@ def main() -> None:
     try:
         app()
     except EngineError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}")
-        sys.exit(2 if isinstance(error, ConfigError) else 3)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+        sys.exit(exit_status(error))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from engine.cli import arguments
 from engine.cli.display import display_for, summarise
-from engine.cli.loop import INTERRUPTED, on_interrupt, run_async
+from engine.cli.loop import INTERRUPTED, exit_status, on_interrupt, run_async
 from engine.errors import EngineError
 from engine.protocols import SystemOptions, open_destination, open_source
 from engine.records import Selection
@@ -226,9 +226,9 @@ async def transfer(engine: Engine, console: Console, *, json: bool = False) -> i
                 await engine.run()
             except EngineError as fatal:
                 error = fatal
+    if error is not None and not engine.result.runs_found:
+        raise error  # nothing was begun that a summary could tell of
     summarise(console, engine.result, str(error) if error else None)
     if stop.cancelled_caught:
         return INTERRUPTED
-    if error is not None:
-        raise error
-    return engine.result.exit_status
+    return engine.result.exit_status if error is None else exit_status(error)
