@@ -20,8 +20,9 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from engine.sandbox.blobs import PIECE, Blobs, Incoming, ObjectInfo, Part, no_such_key
+from engine.sandbox.blobs import PIECE, Blobs, ObjectInfo, Part, no_such_key
 from engine.sandbox.byte_ranges import matches, parse_range
+from engine.sandbox.incoming import Incoming
 from engine.sandbox.s3_errors import S3Error
 
 __all__ = ["Handler", "Intercept", "ObjectInfo", "ObjectStore", "Part"]
