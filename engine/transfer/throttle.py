@@ -107,12 +107,11 @@ class Throttle:
         except anyio.WouldBlock:
             await self._slots.acquire_on_behalf_of(borrower)
         try:
-            async with self._turn:
-                # The moment may be put off while it is slept through, so this is asked again.
-                while (delay := self._delay(now := self._clock())) > 0:  # noqa: ASYNC110
-                    await anyio.sleep(delay)
-                self.pacer.sent(now)
-                self.breaker.admit()
+            now = self._clock()
+            if self._turn.locked() or self._delay(now) > 0:
+                now = await self._wait_for_turn()
+            self.pacer.sent(now)
+            self.breaker.admit()
             self.sent += 1
             try:
                 yield Ticket(self, now)
@@ -120,6 +119,14 @@ class Throttle:
                 self.breaker.abandoned()
         finally:
             self._slots.release_on_behalf_of(borrower)
+
+    async def _wait_for_turn(self) -> float:
+        """Wait in line for the moment to send, and return it."""
+        async with self._turn:
+            # The moment may be put off while it is slept through, so this is asked again.
+            while (delay := self._delay(now := self._clock())) > 0:  # noqa: ASYNC110
+                await anyio.sleep(delay)
+            return now
 
     def _delay(self, now: float) -> float:
         if self.breaker.exhausted(now):
