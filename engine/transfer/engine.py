@@ -163,7 +163,8 @@ class Engine:
                 helpers.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             self._error = _decisive(group)
-        self._result.elapsed_s = time.monotonic() - began
+        finally:
+            self._result.elapsed_s = time.monotonic() - began
         await self._tell_losses()
         if self._error is not None:
             await self._emit(ItemFailed.of("transfer", "transfer", self._error))

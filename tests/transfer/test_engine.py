@@ -240,6 +240,7 @@ async def test_cancelling_stops_at_once_and_a_second_transfer_completes():
                 await anyio.lowlevel.checkpoint()
             scope.cancel()
     assert scope.cancelled_caught
+    assert engine.result.elapsed_s > 0
 
     target.gate = None
     result = await transfer(origin, target)
