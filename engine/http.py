@@ -265,17 +265,14 @@ class HttpClient:
         self, answer: aiohttp.ClientResponse, method: str, *, is_object: bool
     ) -> EngineError | None:
         """What an answer means; reads it if it means an error."""
-        is_page = _is_page(method, answer)
+        typed_as_page = _is_typed_as_page(method, answer)
         classify = None if is_object and answer.status < 400 else self._classify
-        if answer.status < 400 and not is_page and not (classify and _is_json(answer)):
+        if answer.status < 400 and not typed_as_page and not (classify and _is_json(answer)):
             return None
         read = Response(answer.status, answer.headers, await answer.read())
-        if is_page:
-            return Transient(
-                f"got a web page in the place of an answer: {_message(read.body)}",
-                status=answer.status,
-                remedy="is a proxy or login page in the way?",
-            )
+        if typed_as_page:
+            # Servers that give no type of their own to an empty answer come with this one, too.
+            return _Page(_message(read.body), answer.status) if read.body.lstrip()[:1] == b"<" else None
         return (classify(read) if classify else None) or error_of(read)
 
     @asynccontextmanager
@@ -307,19 +304,18 @@ class HttpClient:
                         params=params,
                         headers={**({} if anonymous else self._headers), **(headers or {})},
                         # Some object stores sign the content type, also when it is none.
-                        skip_auto_headers=("Content-Type",) if anonymous else (),
+                        skip_auto_headers=(aiohttp.hdrs.CONTENT_TYPE,) if anonymous else (),
                         data=upload.data,
                         proxy=_proxy_of(target, self._proxies),
                     ) as answer:
                         upload.answered()
                         ticket.headers(answer.headers)
-                        is_gone = answer.status in GONE or _is_page(method, answer)
                         error = await self._error_of(answer, method, is_object=is_object)
                         if error is not None:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
                                 ticket.rejected(error.retry_after_s)
-                            elif not is_gone:
+                            elif answer.status not in GONE and not isinstance(error, _Page):
                                 ticket.accepted()
                             elif ticket.failed(what) and isinstance(error, Transient):
                                 error.counts = False
@@ -361,8 +357,21 @@ def _is_of_type(answer: aiohttp.ClientResponse, wanted: str) -> bool:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == wanted
 
 
-def _is_page(method: str, answer: aiohttp.ClientResponse) -> bool:
-    """Whether a page for people stands in the place of an answer; what a GET reads may be HTML itself."""
+class _Page(Transient):
+    """A page for people stands in the place of an answer: whoever sent it, the server itself is not there."""
+
+    kind = Transient.__name__
+
+    def __init__(self, title: str, status: int) -> None:
+        super().__init__(
+            f"got a web page in the place of an answer: {title}",
+            status=status,
+            remedy="is a proxy or login page in the way?",
+        )
+
+
+def _is_typed_as_page(method: str, answer: aiohttp.ClientResponse) -> bool:
+    """Whether an answer may be a page for people; what a GET reads may be HTML itself."""
     return answer.status < 400 and method not in ("GET", "HEAD") and _is_of_type(answer, "text/html")
 
 

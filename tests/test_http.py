@@ -248,6 +248,12 @@ async def test_a_page_that_stays_is_told_with_its_title():
             await client.request("POST", server.url, endpoint=Endpoint.GRAPHQL, body=b"{}")
 
 
+async def test_an_empty_answer_is_no_page_whatever_its_type():
+    async with serving(web.Response(content_type="text/html")) as (server, client, context):
+        answer = await client.request("PUT", server.url, endpoint=Endpoint.OBJECTS, body=b"x")
+    assert (answer.status, answer.body, context.counters.requests) == (200, b"", 1)
+
+
 async def test_an_object_that_is_a_page_is_read_as_it_is():
     page = web.Response(text="<html><title>Report</title></html>", content_type="text/html")
     async with serving(page) as (server, client, _):
