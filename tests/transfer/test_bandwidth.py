@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.records import Namespace, Run
 from engine.transfer.bandwidth import BURST_S, Bandwidth
+from engine.transfer.engine import Engine
+from engine.transfer.options import Options
+from tests.memory import MemoryDestination, MemoryRun, MemorySource
 
 
 def test_without_a_limit_nobody_waits():
@@ -42,3 +48,16 @@ def test_at_no_time_have_more_bytes_passed_than_the_rate_allows(takes: list[tupl
         passed += size
         assert passed <= rate * (now + BURST_S) * (1 + 1e-9) + 1
         now += pause
+
+
+@pytest.mark.anyio
+async def test_a_transfer_downloads_no_faster_than_it_may():
+    runs = [
+        MemoryRun(Run(id=str(n), namespace=Namespace("", "e")), files={"file": bytes(100_000)})
+        for n in range(4)
+    ]
+    began = time.monotonic()
+    async with Engine(MemorySource({"e": runs}), MemoryDestination(), Options(bandwidth=1_000_000)) as engine:
+        result = await engine.run()
+    assert result.counters.bytes == 400_000
+    assert time.monotonic() - began >= 0.4 - BURST_S

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from engine.errors import EngineError, IntegrityError
 from engine.records import Blob
+from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context
 from engine.wandb.client import connect
@@ -169,3 +170,20 @@ async def test_a_file_that_became_shorter_is_named(uploader: Uploader, tmp_path:
         await uploader.put("/o", (), OnDisk(str(path)), size=4, subject="x")
     with pytest.raises(EngineError, match=r"cannot be read.*gone"):
         await uploader.put("/o", (), OnDisk(str(tmp_path / "gone")), size=4, subject="x")
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+async def test_uploads_keep_to_the_bandwidth(store: Store, context: Context, tmp_path: Path, where: str):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(2 * PIECE))
+    payload: Payload = InMemory(bytes(2 * PIECE)) if where == "memory" else OnDisk(str(path))
+    waits = []
+
+    class Recorded(Bandwidth):
+        async def take(self, size: int) -> None:
+            waits.append(size)
+
+    async with connect(store.url, "k" * 40, context) as client:
+        uploader = Uploader(client, Lanes(4, ByteBudget()), Recorded(1))
+        await uploader.put("/o", (), payload, size=2 * PIECE, subject="x")
+    assert sum(waits) == 2 * PIECE
