@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from io import FileIO
 from typing import Protocol
 
 import anyio.to_thread
@@ -61,19 +63,15 @@ class OnDisk:
     path: str
 
     async def open(self, offset: int, length: int) -> AsyncGenerator[bytes]:
-        in_thread = False
+        slow = False
         try:
             with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123, ASYNC230 - see below
                 file.seek(offset)
                 while length:
-                    wanted = min(PIECE, length)
-                    began = time.monotonic()
                     # From the page cache, where hashing has brought it, a piece comes sooner than a thread
                     # would; a slow disk must not hold up everything else.
-                    piece = (
-                        await anyio.to_thread.run_sync(file.read, wanted) if in_thread else file.read(wanted)
-                    )
-                    in_thread = time.monotonic() - began > SLOW_READ_S
+                    read = partial(_timed_read, file, min(PIECE, length))
+                    piece, slow = await anyio.to_thread.run_sync(read) if slow else read()
                     if not piece:
                         raise _shorter(self.path)
                     length -= len(piece)
@@ -113,6 +111,13 @@ class AtSource:
         if self.blob.md5 is not None and md5_b64(content) != self.blob.md5:
             raise wrong_digest(self.blob.path)
         return content
+
+
+def _timed_read(file: FileIO, size: int) -> tuple[bytes, bool]:
+    """Some bytes, and whether they were slow to come."""
+    began = time.monotonic()
+    piece = file.read(size)
+    return piece, time.monotonic() - began > SLOW_READ_S
 
 
 def unreadable(path: str, error: OSError) -> EngineError:
