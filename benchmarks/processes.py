@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,23 @@ class SandboxProcess:
 
     def requests(self) -> int:
         """Requests that it answered so far, without those to this very counter."""
-        counters: dict[str, int] = json.loads(self._get("/admin/counters"))
+        counters = self.counters()
         methods = ("GET /", "HEAD /", "POST /", "PUT /", "PATCH /", "DELETE /", "object ")
         return sum(
             count
             for kind, count in counters.items()
             if kind.startswith(methods) and kind != "GET /admin/counters"
         )
+
+    def counters(self) -> dict[str, int]:
+        """Requests by kind; those that a fault refused are not among them."""
+        counters: dict[str, int] = json.loads(self._get("/admin/counters"))
+        return counters
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The rules of faults, and how often each acted."""
+        rules: list[dict[str, Any]] = json.loads(self._get("/admin/faults"))["rules"]
+        return rules
 
     def _get(self, path: str) -> bytes:
         basic = b64encode(f"api:{self.api_key}".encode()).decode()
@@ -90,9 +101,9 @@ class MlflowProcess:
 
 
 @contextmanager
-def sandbox_process(data_dir: Path) -> Iterator[SandboxProcess]:
-    """``engine sandbox`` in a process of its own."""
-    command = [sys.executable, "-m", "engine.cli.main", "sandbox", "--data-dir", str(data_dir)]
+def sandbox_process(data_dir: Path, *options: str) -> Iterator[SandboxProcess]:
+    """``engine sandbox`` in a process of its own, with further options."""
+    command = [sys.executable, "-m", "engine.cli.main", "sandbox", "--data-dir", str(data_dir), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
