@@ -16,6 +16,7 @@ from engine.protocols import SystemOptions
 from engine.records import Selection
 from tests.conformance import SourceConformance, context, read_blob
 from tests.mlflow.reading import ALL, everything, labelled, opened, points_of, runs_of
+from tests.mlflow_server import running_mlflow
 from tests.postgresql import running_postgresql
 from tests.stores import Sql, Store, copied_to_postgresql, file_store, ordinary_store, sqlite_store
 
@@ -38,6 +39,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def postgresql(sqlite: Store) -> Generator[Store]:
     with TemporaryDirectory(prefix="postgresql-") as place, running_postgresql(Path(place)) as uri:
         yield copied_to_postgresql(sqlite, uri.replace("postgresql:", "postgresql+psycopg:"))
+
+
+@pytest.fixture(scope="module")
+def served(sqlite: Store) -> Generator[str]:
+    with running_mlflow(sqlite.uri, sqlite.served) as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", "files", "postgresql"])
@@ -68,6 +75,12 @@ class TestPostgresql(SourceConformance):
     @pytest.fixture
     def source(self, postgresql: Store) -> MlflowSource:
         return MlflowSource(postgresql.uri, reaching_artifacts(postgresql))
+
+
+class TestServer(SourceConformance):
+    @pytest.fixture
+    def source(self, served: str) -> MlflowSource:
+        return MlflowSource(served, SystemOptions())
 
 
 async def test_every_run_is_as_mlflow_tells_it(store: Store):
