@@ -2,10 +2,10 @@
 
     python benchmarks/slowdown.py [--artifacts 500] [--rate 50] [--old-artifacts 40]
 
-Each MLflow run holds one file, which becomes an artifact: with the manifest and the run's metadata, three
-objects. The store allows ``rate`` PUT/s by a token bucket that its clients cannot see. The rate of a client
-is what was accepted between its first and its last PUT; the importer 0.27.0 writes more objects for each run.
-Only what the official SDK finds afterwards counts as arrived. The old importer's environment is the one of
+Each MLflow run holds one point and one file, which becomes an artifact: with the manifest and the run's
+metadata, three objects; the importer 0.27.0 makes eight. The store allows ``rate`` PUT/s by a token bucket
+that its clients cannot see. The rate of a client is what was accepted between its first and its last PUT. Only
+what the official SDK finds afterwards counts as arrived. The old importer's environment is the one of
 ``mlflow_to_wandb.py``; if it is not there, only this engine runs.
 """
 
@@ -119,10 +119,10 @@ def main() -> None:
 
 def _store(artifacts: int, cache: Path) -> Path:
     """An MLflow store of so many runs with one file each, from the cache or new."""
-    store = cache / f"one-file-{artifacts}"
+    store = cache / f"one-file-one-point-{artifacts}"
     if store.exists():
         return store
-    making = cache / f"making-one-file-{artifacts}"
+    making = cache / f"making-one-file-one-point-{artifacts}"
     shutil.rmtree(making, ignore_errors=True)
     (making / "artifacts").mkdir(parents=True)
     client = MlflowClient(f"sqlite:///{making / 'mlflow.db'}")
@@ -132,6 +132,8 @@ def _store(artifacts: int, cache: Path) -> Path:
         file = making / "artifacts" / "1" / run_id / "artifacts" / "weights.bin"
         file.parent.mkdir(parents=True)
         file.write_bytes(number.to_bytes(4, "big") * (FILE_BYTES // 4))
+        # The old importer leaves the artifacts of runs without metrics behind.
+        client.log_metric(run_id, "loss", 1.0)
         client.set_terminated(run_id)
     making.rename(store)
     return store
