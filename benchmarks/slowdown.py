@@ -4,8 +4,8 @@
 
 Each MLflow run holds one point and one file, which becomes an artifact: with the manifest and the run's
 metadata, three objects; the importer 0.27.0 makes eight. The store allows ``rate`` PUT/s by a token bucket
-that its clients cannot see. The rate of a client is what was accepted between its first and its last PUT. Only
-what the official SDK finds afterwards counts as arrived. The old importer's environment is the one of
+that its clients cannot see. The rate of a client is what was accepted between its first and its last PUT.
+Only what the official SDK finds afterwards counts as arrived. The old importer's environment is the one of
 ``mlflow_to_wandb.py``; if it is not there, only this engine runs.
 """
 
