@@ -28,8 +28,11 @@ GROWTH = 0.01
 GROWTH_MAX = 0.8
 """Accelerated growth, per second."""
 
-RAMP, RAMP_TO = 1.0, 2.0
+RAMP, RAMP_TO = 1.0, 4.0
 """Growth per second between the unlimited start and the first cut, up to this multiple."""
+
+RAMP_CUT = 0.4
+"""The cut that ends the ramp, of the rate."""
 
 QUIET_S = 2.5
 """So long without a cut, growth begins to accelerate; at least 6 round trips."""
@@ -74,6 +77,9 @@ HOLD = 20.0
 SETTLE_S = 0.25
 """When the first rejects come, nobody sends for so long, or two round trips; then what was accepted
 until then tells the rate. Rejects are quicker than accepted answers, so that at once would be too soon."""
+
+START_RATE = 10.0
+"""Requests per second after the unlimited start at least: what little was sent until then may say nothing."""
 
 LOWEST = 0.1
 """Requests per second; a pacer never stops altogether."""
@@ -211,7 +217,11 @@ class Pacer:
 
     def _cut(self, now: float) -> None:
         anchor = FLOOR * self._accepted.rate(now, self._window())
-        cut = min(CUT_MAX, self._step() * self._acceleration)
+        # What a full bucket let through during the ramp says nothing of the rate at which it fills.
+        ramped = self.rate < self._ramp_to
+        cut = RAMP_CUT if ramped else min(CUT_MAX, self._step() * self._acceleration)
+        if ramped:
+            anchor = min(anchor, self._ramp_to / RAMP_TO)
         self.rate = max(LOWEST, min(self.rate, anchor), self.rate * (1 - cut))
         self._last_cut, self._answers_since_cut, self._acceleration = now, 0, 1.0
         self._ramp_to = 0.0
@@ -222,8 +232,9 @@ class Pacer:
         self._settling = False
         began = self._began if self._began is not None else now
         length = min(WINDOW_MAX_S, max(WINDOW_S, now - began))
-        self.rate = max(1.0, FLOOR * self._accepted.rate(now, length))
+        self.rate = max(START_RATE, FLOOR * self._accepted.rate(now, length))
         self._ramp_to = RAMP_TO * self.rate
+        self._budget = BUDGET_MAX / 2
         self._last_cut, self._answers_since_cut = now, 0
         self._next = now
 

@@ -142,3 +142,23 @@ def test_a_quota_is_shared_by_what_others_use_of_it():
     shared = 1 / (pacer.delay(5.0) or 1)
     assert pacer._allowed(5.0) == pytest.approx(0.6 * 900 / 95, rel=0.01)
     assert shared < alone
+
+
+def test_a_few_early_rejects_do_not_slow_down_what_has_hardly_begun():
+    pacer = Pacer()
+    for n in range(4):
+        pacer.sent(n / 10)
+        pacer.accepted(n / 10 + 0.05, 0.05)
+    for _ in range(3):
+        pacer.rejected(0.5, 1.0)
+
+    now, sent = 1.5, 0
+    while now < 6.5:
+        if (delay := pacer.delay(now)) > 0:
+            now += delay
+            continue
+        pacer.sent(now)
+        pacer.accepted(now + 0.05, 0.05)
+        sent += 1
+
+    assert sent >= 50
