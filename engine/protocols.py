@@ -23,6 +23,7 @@ from engine.records import (
     ArtifactEntry,
     Blob,
     HistoryChunk,
+    Json,
     Namespace,
     Project,
     Receipt,
@@ -125,7 +126,20 @@ class Destination(Protocol):
 
 
 class RunWriter(Protocol):
-    """One run being written. Methods may run at the same time, ``finish`` only after all others."""
+    """One run being written.
+
+    The writing methods may run at the same time, ``resume`` only before and ``finish`` only after all others.
+    A history counts as acknowledged when ``finish`` returned, files and artifacts when their call did.
+    """
+
+    def resume(self, part: str, note: Json) -> None:
+        """Take over what an earlier transfer wrote, which will not be written again.
+
+        Args:
+            part: ``history`` or ``files``.
+            note: what its receipt said.
+        """
+        ...
 
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt: ...
 

@@ -63,6 +63,11 @@ class RunState(StrEnum):
     PREEMPTING = "preempting"
     PREEMPTED = "preempted"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is to be expected of the run."""
+        return self in (RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.KILLED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -116,6 +121,8 @@ class Run:
         parent_id: the run that this one is nested in, as the source tells it, even if that run is gone.
         extra: facts that have no field here but must survive, JSON, by name; kept as provenance.
         locator: what the source needs to find the history again; private to the source.
+        fingerprint: equal to that of an earlier listing if nothing that the source lists of this run has
+            changed since; None if the source cannot tell, so that the run is applied each time.
     """
 
     id: str
@@ -141,6 +148,7 @@ class Run:
     extra: Mapping[str, Json] = field(default_factory=dict)
     url: str | None = None
     locator: object = field(default=None, repr=False)
+    fingerprint: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +301,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a destination acknowledged for one item."""
+    """What a destination acknowledged for one item.
+
+    Attributes:
+        skipped: True if the destination already held it and nothing was sent.
+        note: what ``RunWriter.resume`` is given if a later transfer opens the run again without this part;
+            None if the part then has to be written again.
+    """
 
     items: int = 0
     points: int = 0
@@ -301,4 +315,4 @@ class Receipt:
     files: int = 0
     bytes: int = 0
     skipped: bool = False
-    """True if the destination already held it and nothing was sent."""
+    note: Json | None = None

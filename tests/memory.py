@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pyarrow as pa
 
 from engine.errors import ConfigError
+from engine.fingerprints import fingerprint
 from engine.protocols import Reader, Unreadable
 from engine.records import (
     Artifact,
@@ -20,6 +21,7 @@ from engine.records import (
     Blob,
     HistoryChunk,
     HistoryRows,
+    Json,
     MetricPoints,
     Namespace,
     Project,
@@ -86,7 +88,11 @@ class MemorySource:
             if selection.since is not None and (held.run.started_at or 0) < selection.since:
                 continue
             error = self.faults.get(f"run:{held.run.id}")
-            yield Unreadable(held.run.id, error) if error else held.run
+            yield (
+                Unreadable(held.run.id, error)
+                if error
+                else replace(held.run, fingerprint=fingerprint(held.run, held.history))
+            )
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         self._fail(f"history:{run.id}")
@@ -182,6 +188,10 @@ class MemoryWriter:
     held: Written
     context: Context
 
+    def resume(self, part: str, note: Json) -> None:
+        self.destination.act(f"resume {part}:{self.held.run.id}")
+        assert note == {"of": part}
+
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
         if self.destination.gate is not None:
             await self.destination.gate.wait()
@@ -195,11 +205,12 @@ class MemoryWriter:
                 history.extend(zip(*columns, strict=True))
         self.held.history = history
         self.context.counters.points += len(history)
-        return Receipt(points=len(history))
+        return Receipt(points=len(history), note={"of": "history"})
 
     async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
+        self.destination.act(f"files:{self.held.run.id}")
         self.held.files = {file.path: await _whole(read, file) async for file in files}
-        return self._received(self.held.files)
+        return replace(self._received(self.held.files), note={"of": "files"})
 
     async def write_artifact(
         self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader

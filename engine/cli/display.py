@@ -96,7 +96,7 @@ class LiveBar:
         if not isinstance(event, Progress):
             _announce(self._console, event)
             return
-        done = event.runs_done + event.runs_failed
+        done = event.runs_done + event.runs_failed + event.runs_skipped
         self._bar.update(
             self._task,
             completed=done,
@@ -134,11 +134,13 @@ def _described(info: SystemInfo) -> str:
 
 
 def _progress_line(event: Progress) -> str:
-    done = event.runs_done + event.runs_failed
+    done = event.runs_done + event.runs_failed + event.runs_skipped
     more = "+" if event.enumerating else ""
     failed = f", {event.runs_failed} failed" if event.runs_failed else ""
     left = f", {_waiting(event) or _eta(event, done)}".removesuffix(", ")
-    return f"{event.elapsed_s:5.0f} s  runs {done}/{event.runs_found}{more}{failed}, {_moved(event)}{left}"
+    skipped = f", {event.runs_skipped} unchanged" if event.runs_skipped else ""
+    runs = f"runs {done}/{event.runs_found}{more}{failed}{skipped}"
+    return f"{event.elapsed_s:5.0f} s  {runs}, {_moved(event)}{left}"
 
 
 def _moved(event: Progress) -> str:
@@ -174,6 +176,7 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("runs arrived", f"{result.runs_done} of {result.runs_found}"),
+        *((("runs unchanged", f"{result.runs_skipped}"),) if result.runs_skipped else ()),
         ("metric points", f"{result.counters.points:,}"),
         ("files", f"{result.counters.files:,}"),
         ("bytes", f"{result.counters.bytes:,}"),
@@ -189,6 +192,8 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             f"{escape(example.detail)}",
             highlight=False,
         )
+    if result.runs_skipped and result.runs_skipped == result.runs_found:
+        console.print("Nothing changed since the last time, so nothing was written.")
     if result.failure_count:
         console.print(f"[red]{result.failure_count} items did not arrive:[/]")
         for failure in result.failures[:SHOWN_FAILURES]:

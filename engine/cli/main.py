@@ -14,6 +14,7 @@ from engine.cli.demo import demo
 from engine.cli.loop import exit_status
 from engine.cli.migrate import migrate
 from engine.cli.sandbox import sandbox
+from engine.cli.status import status
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ def about(
 
 app.command()(demo)
 app.command()(migrate)
+app.command()(status)
 app.command()(sandbox)
 
 

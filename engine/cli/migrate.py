@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -17,10 +18,12 @@ from engine.records import Selection
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.engine import Engine
+from engine.transfer.ledger import DEFAULT_STATE_DIR
 from engine.transfer.options import Options
 
 WHAT = "What to move"
 HOW = "How it arrives"
+AGAIN = "The next time"
 SPEED = "Speed and limits"
 ACCESS = "Access"
 
@@ -137,6 +140,31 @@ def migrate(
             rich_help_panel=SPEED,
         ),
     ] = None,
+    state_dir: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            envvar="ENGINE_STATE_DIR",
+            help="Where the ledger is kept of what arrived; one directory serves any number of migrations, "
+            "one at a time.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = DEFAULT_STATE_DIR,
+    incremental: Annotated[
+        bool,
+        typer.Option(
+            "--incremental/--no-incremental",
+            help="Leave out runs that arrived and did not change since; or apply everything again.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = True,
+    recheck_artifacts: Annotated[
+        bool,
+        typer.Option(
+            help="List the artifacts of such runs all the same, and bring those whose files changed.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = False,
     source_api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -157,8 +185,8 @@ def migrate(
 ) -> None:
     """Move experiments, runs, histories and artifacts from SOURCE to DESTINATION.
 
-    The source is only ever read. Running the same command again is safe: it brings what is missing and
-    doubles nothing. Ctrl-C finishes the runs in hand; a second Ctrl-C stops at once.
+    The source is only ever read. Running the same command again brings what is new, what changed and what
+    failed, and doubles nothing. Ctrl-C finishes the runs in hand; a second Ctrl-C stops at once.
 
     [bold]Examples[/]
 
@@ -188,6 +216,9 @@ def migrate(
         patience_s=patience,
         max_bytes_in_flight=arguments.size(max_bytes_in_flight),
         bandwidth=arguments.size(bandwidth) if bandwidth else None,
+        state_dir=state_dir,
+        incremental=incremental,
+        recheck_artifacts=recheck_artifacts,
     )
     from_system = open_source(
         source,

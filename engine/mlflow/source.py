@@ -10,6 +10,7 @@ from typing import cast
 
 import orjson
 
+from engine.fingerprints import fingerprint
 from engine.mlflow.filters import parse_filter
 from engine.mlflow.mapping import project_of, run_of
 from engine.mlflow.selection import Chosen
@@ -104,13 +105,15 @@ class MlflowSource:
                     yield raw
                     continue
                 group = await self._tree.group_of(raw, parents)
-                yield run_of(
+                run = run_of(
                     raw,
                     project.namespace,
                     group or project.namespace.project,
                     self._context.lose,
                     parse_params=self._options.parse_params,
                 )
+                # A new point of a metric shows in its latest one, unless it is older than that.
+                yield replace(run, fingerprint=fingerprint(run, run.locator))
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         latest = cast("Mapping[str, LatestMetric]", run.locator)

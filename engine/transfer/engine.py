@@ -19,10 +19,13 @@ from anyio.streams.memory import MemoryObjectSendStream
 from engine.errors import AuthError, ConfigError, EngineError
 from engine.protocols import Destination, Source
 from engine.records import Loss
+from engine.transfer.background import Background
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
+from engine.transfer.journal import Journal
+from engine.transfer.ledger import open_ledger
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
 from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
@@ -87,6 +90,14 @@ class Engine:
                     examples=self._result.loss_examples,
                 ),
             )
+            ledger = await stack.enter_async_context(
+                open_ledger(
+                    self._source.uri,
+                    self._destination.uri,
+                    state_dir=self._options.state_dir,
+                    scratch=spool,
+                )
+            )
             self._context.source = await stack.enter_async_context(self._source.open(self._context))
             self._connected = Connected(
                 source=self._context.source,
@@ -97,10 +108,16 @@ class Engine:
                 self._destination,
                 self._options,
                 self._result,
+                Journal(
+                    ledger,
+                    self._options.parts,
+                    incremental=self._options.incremental,
+                    recheck=self._options.recheck_artifacts,
+                ),
                 self._emit,
                 self._context.downloads,
             )
-            self._tasks = await stack.enter_async_context(_Background())
+            self._tasks = await stack.enter_async_context(Background())
             self._stack = stack.pop_all()
         return self
 
@@ -190,6 +207,7 @@ class Engine:
             bytes=counters.bytes,
             requests=counters.requests,
             elapsed_s=time.monotonic() - began,
+            runs_skipped=result.runs_skipped,
             waiting=(
                 *(
                     f"{state.host} does not answer ({state.endpoint}, {state.down_s:.0f} s)"
@@ -212,6 +230,7 @@ class Engine:
             bytes=counters.bytes,
             requests=counters.requests,
             elapsed_s=result.elapsed_s,
+            runs_skipped=result.runs_skipped,
             exit_status=3 if self._error is not None else result.exit_status,
         )
 
@@ -224,32 +243,13 @@ class Engine:
                     await subscriber.send(event)
             except anyio.WouldBlock:
                 continue
-            except anyio.BrokenResourceError:  # its reader left
-                self._subscribers.remove(subscriber)
+            except anyio.BrokenResourceError:  # its reader left, which others may find out at the same time
+                if subscriber in self._subscribers:
+                    self._subscribers.remove(subscriber)
 
     async def _tell_losses(self) -> None:
         while self._untold_losses:
             await self._emit(LossRecorded(loss=self._untold_losses.popleft()))
-
-
-class _Background:
-    """A task group whose tasks end with the block, and which leaves the block's own errors as they are."""
-
-    async def __aenter__(self) -> TaskGroup:
-        self._tasks = anyio.create_task_group()
-        return await self._tasks.__aenter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        self._tasks.cancel_scope.cancel()
-        if isinstance(exc, Exception):
-            # The group would wrap it, and callers could no longer catch it by its class.
-            exc_type = exc = traceback = None
-        return await self._tasks.__aexit__(exc_type, exc, traceback)
 
 
 def _decisive(group: BaseExceptionGroup) -> EngineError:

@@ -85,7 +85,7 @@ class Progress(Event):
     """Where the transfer stands; sent a few times a second.
 
     ``runs_found`` still grows while ``enumerating`` is true. ``waiting`` says what is waited for: servers
-    that are down, a disk that is full.
+    that are down, a disk that is full. ``runs_skipped`` arrived in an earlier transfer.
     """
 
     type: ClassVar[str] = "progress"
@@ -99,6 +99,7 @@ class Progress(Event):
     requests: int
     elapsed_s: float
     waiting: tuple[str, ...] = ()
+    runs_skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +117,4 @@ class Finished(Event):
     requests: int
     elapsed_s: float
     exit_status: int
+    runs_skipped: int = 0

@@ -36,6 +36,11 @@ class Options:
         history_workers: histories being moved at the same time.
         artifact_workers: artifacts (each with many files in flight) being moved at the same time.
         spool: directory for temporary data; None means the system's.
+        state_dir: where the ledger is kept, by which a later transfer knows what need not be done again.
+            None: it is gone with the engine, so that every transfer begins anew.
+        incremental: leave out what the ledger proves, instead of applying everything again.
+        recheck_artifacts: list the artifacts of proven runs too, as MLflow lets them change without a trace
+            in the run.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -52,6 +57,15 @@ class Options:
     history_workers: int = 4
     artifact_workers: int = 8
     spool: Path | None = None
+    state_dir: Path | None = None
+    incremental: bool = True
+    recheck_artifacts: bool = False
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The kinds of parts of a run that are moved."""
+        wanted = {"history": self.history, "files": self.files, "artifacts": self.artifacts}
+        return frozenset(part for part, moved in wanted.items() if moved)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +76,7 @@ class Result:
         runs_found: runs that the selection names.
         runs_done: runs that arrived with all their parts.
         runs_failed: runs of which at least one part did not arrive.
+        runs_skipped: runs that arrived earlier and did not change since; nothing was asked or sent.
         counters: points, files, bytes and requests.
         failures: each item that did not arrive, with its cause; at most ``MAX_FAILURES`` are kept.
         failure_count: all of them.
@@ -76,6 +91,7 @@ class Result:
     runs_found: int = 0
     runs_done: int = 0
     runs_failed: int = 0
+    runs_skipped: int = 0
     counters: Counters = field(default_factory=Counters)
     failures: list[ItemFailed] = field(default_factory=list)
     failure_count: int = 0

@@ -7,8 +7,9 @@ Queues carry records, never payload. A pool sends only to pools right of it, so 
 the producer down and can never deadlock. An item that fails becomes a failure record and the rest goes
 on; only what makes all further work pointless (a refused key, a side that is gone) stops the pipeline.
 
-Cancelled at any moment, nothing needs to be undone: every call to a destination is idempotent, and a
-run that was not finished is simply written again.
+Before a run is opened, the journal tells what earlier transfers proved of it; that is not done again.
+Cancelled at any moment, nothing needs to be undone: every call to a destination is idempotent, and what
+was not acknowledged is simply written again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,10 +25,13 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from engine.errors import AuthError, EngineError, Outage
+from engine.fingerprints import ContentFingerprint
 from engine.protocols import Destination, RunWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.events import Event, ItemFailed, RunDone
+from engine.transfer.journal import Journal, Known, artifact_key
+from engine.transfer.ledger_schema import Kind
 from engine.transfer.options import Options, Result
 
 logger = logging.getLogger(__name__)
@@ -35,7 +39,11 @@ logger = logging.getLogger(__name__)
 RUN_QUEUE = 64
 PART_QUEUE = 64
 
+PROBLEMS = 20
+"""Failures of one run that are told with it; each is also told by itself."""
+
 Emit = Callable[[Event], Awaitable[None]]
+Tell = Callable[[EngineError], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -45,8 +53,11 @@ class _OpenRun:
     run: Run
     writer: RunWriter
     destination: Namespace
+    known: Known
     pending: int = 1
     failed: bool = False
+    problems: list[str] = field(default_factory=list)
+    history: Receipt | None = None
     points: int = 0
     files: int = 0
     bytes: int = 0
@@ -56,15 +67,21 @@ class _OpenRun:
         self.files += receipt.files
         self.bytes += receipt.bytes
 
+    def fail(self, error: EngineError) -> None:
+        self.failed = True
+        if len(self.problems) < PROBLEMS:
+            self.problems.append(str(error))
+
 
 @dataclass(slots=True)
 class _Part:
-    """One independent part of an open run."""
+    """One independent part of an open run. ``failed`` tells the journal."""
 
-    item: str
+    kind: Kind
     subject: str
     job: _OpenRun
     move: Callable[[], Awaitable[Receipt]]
+    failed: Tell
 
 
 class Pipeline:
@@ -76,6 +93,7 @@ class Pipeline:
         destination: Destination,
         options: Options,
         result: Result,
+        journal: Journal,
         emit: Emit,
         downloads: Bandwidth,
     ) -> None:
@@ -83,6 +101,7 @@ class Pipeline:
         self._destination = destination
         self._options = options
         self._result = result
+        self._journal = journal
         self._emit = emit
         self._downloads = downloads
         self._targets: Mapping[Namespace, Namespace] = {}
@@ -138,7 +157,10 @@ class Pipeline:
                     try:
                         await self._enumerate_project(project, send)
                     except Exception as error:  # noqa: BLE001 - becomes a failure record
-                        await self._failed("project", f"project {project.namespace}", error)
+                        tell = partial(self._journal.project_listed, project)
+                        await self._failed("project", f"project {project.namespace}", error, tell)
+                    else:
+                        await self._journal.project_listed(project)
                     if self._limit_reached():
                         break
         self.enumerating = False
@@ -149,7 +171,8 @@ class Pipeline:
                 self._result.runs_found += 1
                 if isinstance(run, Unreadable):
                     self._result.runs_failed += 1
-                    await self._failed("run", f"run {run.id}", run.error, run=run.id)
+                    tell = partial(self._journal.unreadable, project, run.id)
+                    await self._failed("run", f"run {run.id}", run.error, tell, run=run.id)
                 else:
                     await send.send(run)
                 if self._limit_reached():
@@ -171,19 +194,53 @@ class Pipeline:
             async for run in runs:
                 if self._draining:
                     continue
+                namespace = self._targets[run.namespace]
+                known = await self._known(run, namespace)
+                if known is None:
+                    continue
+                if known.complete:
+                    self._result.runs_skipped += 1
+                    continue
                 # Held until the run is finished: writers keep state, so their number is bounded.
                 await self._open_runs.acquire()
-                namespace = self._targets[run.namespace]
+                await self._journal.run_opened(run, namespace, known)
                 try:
                     writer = await self._destination.open_run(run, namespace)
                 except Exception as error:  # noqa: BLE001 - becomes a failure record
                     self._open_runs.release()
-                    self._result.runs_failed += 1
-                    await self._failed("run", _named(run), error, run=run.id)
+                    await self._run_failed(run, namespace, error, known)
                     continue
-                job = _OpenRun(run, writer, namespace)
+                job = _OpenRun(run, writer, namespace, known)
                 await self._dispatch(job, histories, payloads)
                 await self._part_ended(job)
+
+    async def _known(self, run: Run, namespace: Namespace) -> Known | None:
+        """What need not be done again; None if that could not be found out, which is told."""
+        known = await self._journal.known(run, namespace)
+        if not self._options.recheck_artifacts or not known.artifacts:
+            return known
+        try:
+            return await self._rechecked(run, known)
+        except Exception as error:  # noqa: BLE001 - becomes a failure record
+            await self._run_failed(run, namespace, error, known)
+            return None
+
+    async def _rechecked(self, run: Run, known: Known) -> Known:
+        """Without the artifacts that are no longer what they were at the source."""
+        same: dict[str, str | None] = {}
+        complete = known.complete
+        async with aclosing(self._source.artifacts(run)) as artifacts:
+            async for artifact in artifacts:
+                content = ContentFingerprint(artifact)
+                async with aclosing(self._source.entries(artifact)) as entries:
+                    async for _ in content.watch(entries):
+                        continue
+                key = artifact_key(artifact)
+                if known.artifacts.get(key) == content.value():
+                    same[key] = content.value()
+                else:
+                    complete = False
+        return replace(known, complete=complete, artifacts=same)
 
     async def _dispatch(
         self,
@@ -192,50 +249,73 @@ class Pipeline:
         payloads: MemoryObjectSendStream[_Part],
     ) -> None:
         """Send the parts of a run to the pools; ``job.pending`` counts them."""
-        name = _named(job.run)
-        if self._options.history:
-            job.pending += 1
-            move = partial(self._move_history, job)
-            await histories.send(_Part("history", f"history of {name}", job, move))
-        if self._options.files:
-            job.pending += 1
-            move = partial(self._move_files, job)
-            await payloads.send(_Part("files", f"files of {name}", job, move))
+        name, known = _named(job.run), job.known
+        for kind, note in known.notes.items():
+            job.writer.resume(kind, note)
+        if self._options.history and Kind.HISTORY not in known.notes:
+            await histories.send(
+                self._part(Kind.HISTORY, f"history of {name}", job, partial(self._move_history, job))
+            )
+        if self._options.files and Kind.FILES not in known.notes:
+            await payloads.send(
+                self._part(Kind.FILES, f"files of {name}", job, partial(self._move_files, job))
+            )
         if self._options.artifacts:
             try:
                 async with aclosing(self._source.artifacts(job.run)) as artifacts:
                     async for artifact in artifacts:
-                        job.pending += 1
-                        move = partial(self._move_artifact, job, artifact)
-                        subject = f"artifact {artifact.name} of {name}"
-                        await payloads.send(_Part("artifact", subject, job, move))
+                        if artifact_key(artifact) not in known.artifacts:
+                            await payloads.send(self._artifact_part(artifact, job))
             except Exception as error:  # noqa: BLE001 - becomes a failure record
-                job.failed = True
-                await self._failed("artifact", f"artifacts of {name}", error, run=job.run.id)
+                subject = f"artifacts of {name}"
+                tell = partial(self._journal.part_failed, Kind.ARTIFACT, job.run, job.destination)
+                job.fail(await self._failed("artifact", subject, error, tell, run=job.run.id))
+
+    def _part(self, kind: Kind, subject: str, job: _OpenRun, move: Callable[[], Awaitable[Receipt]]) -> _Part:
+        job.pending += 1
+        return _Part(
+            kind, subject, job, move, partial(self._journal.part_failed, kind, job.run, job.destination)
+        )
+
+    def _artifact_part(self, artifact: Artifact, job: _OpenRun) -> _Part:
+        job.pending += 1
+        return _Part(
+            Kind.ARTIFACT,
+            f"artifact {artifact.name} of {_named(job.run)}",
+            job,
+            partial(self._move_artifact, job, artifact),
+            partial(self._journal.artifact_failed, artifact, job.run, job.destination),
+        )
 
     # -- move ------------------------------------------------------------------------------------
 
     async def _move_each(self, parts: MemoryObjectReceiveStream[_Part]) -> None:
         async with parts:
             async for part in parts:
+                job = part.job
                 try:
-                    part.job.add(await part.move())
+                    job.add(await part.move())
                 except Exception as error:  # noqa: BLE001 - becomes a failure record
-                    part.job.failed = True
-                    await self._failed(part.item, part.subject, error, run=part.job.run.id)
-                await self._part_ended(part.job)
+                    job.fail(await self._failed(part.kind, part.subject, error, part.failed, run=job.run.id))
+                await self._part_ended(job)
 
     async def _move_history(self, job: _OpenRun) -> Receipt:
         async with aclosing(self._source.history(job.run)) as chunks:
-            return await job.writer.write_history(chunks)
+            job.history = await job.writer.write_history(chunks)
+        return job.history
 
     async def _move_files(self, job: _OpenRun) -> Receipt:
         async with aclosing(self._source.files(job.run)) as files:
-            return await job.writer.write_files(files, self._read)
+            receipt = await job.writer.write_files(files, self._read)
+        await self._journal.part_done(Kind.FILES, job.run, job.destination, receipt)
+        return receipt
 
     async def _move_artifact(self, job: _OpenRun, artifact: Artifact) -> Receipt:
+        content = ContentFingerprint(artifact)
         async with aclosing(self._source.entries(artifact)) as entries:
-            return await job.writer.write_artifact(artifact, entries, self._read)
+            receipt = await job.writer.write_artifact(artifact, content.watch(entries), self._read)
+        await self._journal.artifact_done(artifact, job.run, job.destination, receipt, content.value())
+        return receipt
 
     async def _read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         """The source's ``read``, no faster than it may be."""
@@ -251,13 +331,17 @@ class Pipeline:
         try:
             job.add(await job.writer.finish(complete=not job.failed))
         except Exception as error:  # noqa: BLE001 - becomes a failure record
-            job.failed = True
-            await self._failed("run", _named(job.run), error, run=job.run.id)
-        finally:
             self._open_runs.release()
+            await self._run_failed(job.run, job.destination, error, job.known)
+            return
+        self._open_runs.release()
+        if job.history is not None:
+            await self._journal.part_done(Kind.HISTORY, job.run, job.destination, job.history)
         if job.failed:
             self._result.runs_failed += 1
+            await self._journal.run_failed(job.run, job.destination, job.known, job.problems)
             return
+        await self._journal.run_done(job.run, job.destination, job.known)
         self._result.runs_done += 1
         await self._emit(
             RunDone(
@@ -272,8 +356,18 @@ class Pipeline:
 
     # -- failures --------------------------------------------------------------------------------
 
-    async def _failed(self, item: str, subject: str, error: Exception, *, run: str | None = None) -> None:
-        """Record what did not arrive.
+    async def _run_failed(self, run: Run, destination: Namespace, error: Exception, known: Known) -> None:
+        self._result.runs_failed += 1
+
+        async def tell(error: EngineError) -> None:
+            await self._journal.run_failed(run, destination, known, [str(error)], error)
+
+        await self._failed("run", _named(run), error, tell, run=run.id)
+
+    async def _failed(
+        self, item: str, subject: str, error: Exception, tell: Tell, *, run: str | None = None
+    ) -> EngineError:
+        """Record what did not arrive, and return the error as one of ours.
 
         Raises:
             EngineError: if the error means that nothing further can succeed.
@@ -288,9 +382,11 @@ class Pipeline:
             )
         failure = ItemFailed.of(item, subject, error, run=run)
         self._result.add_failure(failure)
+        await tell(error)
         await self._emit(failure)
         if isinstance(error, Outage) or (isinstance(error, AuthError) and error.status == 401):
             raise error
+        return error
 
 
 def _named(run: Run) -> str:

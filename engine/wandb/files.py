@@ -63,7 +63,11 @@ class FileUploads:
                 await self._put_all(window)
                 window = []
         await self._put_all(window + self._missing_metadata())
-        return Receipt(items=count, files=count, bytes=moved)
+        return Receipt(items=count, files=count, bytes=moved, note={})
+
+    def resume(self) -> None:
+        """All files are there already, ``metadata`` among them."""
+        self._names.add(METADATA)
 
     async def complete(self) -> None:
         """Put what every run has, if nobody wrote files before."""

@@ -8,7 +8,7 @@ file stream. A fifth, a second ``upsertBucket``, only if its history has somethi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -136,6 +136,34 @@ class WandbRunWriter:
     last: LastRow = field(default_factory=LastRow)
     latest: dict[str, Json] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    history_losses: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def resume(self, part: str, note: Json) -> None:
+        if part == "files":
+            # What every run has went with the files of the source, or was among them.
+            self.files.resume()
+            return
+        self.last, self.latest, self.renamed = LastRow(**note["last"]), note["latest"], note["renamed"]
+        self.mapping.history, self.mapping.metric_definitions = note["history"], note["definitions"]
+        for kind, detail, count in note["losses"]:
+            self._lose(kind, detail, count)
+
+    def _history_note(self) -> Json:
+        """What ``finish`` needs of a history besides its rows."""
+        return {
+            "last": asdict(self.last),
+            # A summary of the run's own comes in its place.
+            "latest": self.latest if self.mapping.run.summary is None else {},
+            "renamed": self.renamed,
+            "history": self.mapping.history,
+            "definitions": self.mapping.metric_definitions,
+            "losses": self.history_losses,
+        }
+
+    def _lose(self, kind: str, detail: str, count: int = 1) -> None:
+        """Record a loss of the history, to be told again if the history is not."""
+        self.history_losses.append((kind, detail, count))
+        self.mapping.lose(kind, detail, count)
 
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
         sequence = RowSequence(
@@ -161,7 +189,7 @@ class WandbRunWriter:
             elif rows:
                 self._ended_rows(sequence)
         await self.stream.settle()
-        return Receipt(items=1, points=points, rows=rows)
+        return Receipt(items=1, points=points, rows=rows, note=self._history_note())
 
     async def _write_points(self, store: PointStore) -> int:
         in_thread = store.count > INLINE_POINTS
@@ -178,10 +206,10 @@ class WandbRunWriter:
     def _declare(self, layout: Layout, points: int, merged: int) -> None:
         mapping = self.mapping
         for key, name in layout.renamed.items():
-            mapping.lose("key_renamed", f"metric {key!r} became {name!r}")
+            self._lose("key_renamed", f"metric {key!r} became {name!r}")
         if layout.step_column is not None:
             reasons = ", ".join(layout.reasons)
-            mapping.lose(
+            self._lose(
                 "steps_resequenced",
                 f"{reasons}: rows are numbered, the step itself is the column {layout.step_column!r}",
                 points,
@@ -193,7 +221,7 @@ class WandbRunWriter:
             }
             mapping.metric_definitions = step_metric_definitions(layout.step_column)
         if merged:
-            mapping.lose(
+            self._lose(
                 "timestamp_merged",
                 f"points more than {MERGED_MS} ms before the latest one of their step have its time",
                 merged,
@@ -202,7 +230,7 @@ class WandbRunWriter:
     def _ended_rows(self, sequence: RowSequence) -> None:
         self.last, self.latest = sequence.last, sequence.latest
         if sequence.resequenced:
-            self.mapping.lose(
+            self._lose(
                 "steps_resequenced",
                 f"rows whose _step did not increase; it is kept in {sequence.step_column!r}",
                 sequence.resequenced,

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,14 +76,21 @@ class Outcome:
 
 
 def command(*arguments: str, environ: dict[str, str] | None = None, timeout_s: float = 100) -> Outcome:
-    """``engine …`` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.cli.main", *arguments],
-        env={**os.environ, "COLUMNS": "200", "TERM": "dumb", **(environ or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
+    """``engine …`` in a process of its own, which remembers nothing unless it is told where."""
+    with tempfile.TemporaryDirectory() as forgotten:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli.main", *arguments],
+            env={
+                **os.environ,
+                "COLUMNS": "200",
+                "TERM": "dumb",
+                "ENGINE_STATE_DIR": forgotten,
+                **(environ or {}),
+            },
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

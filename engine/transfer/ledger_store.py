@@ -1,0 +1,253 @@
+"""The ledger as a database: blocking calls, for one thread at a time each.
+
+SQLite is written in WAL mode with ``synchronous=FULL``: a commit that returned survives a power failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.errors import ConfigError, EngineError, Outage
+from engine.transfer.ledger_schema import ITEM, KEY, MIGRATION, TABLES, Kind, State
+
+BUSY_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why something failed, free of secrets."""
+
+    kind: str
+    side: str
+    message: str
+    remedy: str | None = None
+
+    @classmethod
+    def of(cls, error: EngineError) -> Cause:
+        return cls(kind=error.kind, side=error.side, message=error.message, remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that is moved, and how far it came.
+
+    Attributes:
+        project: at the source, as ``Namespace.path``.
+        run: its id at the source; empty for a project.
+        name: which of several of a kind, for example ``dataset/images:v3``.
+        destination: where it goes; proof for one place is none for another.
+        fingerprint: of the run that it is or belongs to, as the source listed it.
+        content: of an artifact, the fingerprint of its entries.
+        parts: of a run, the kinds of parts that are all done for this fingerprint.
+        note: JSON of ``Receipt.note``.
+        attempts: how many times it was begun; what is recorded is added to what was.
+        cause: of a failure. A run that failed because of its parts has none of its own.
+    """
+
+    kind: Kind
+    project: str
+    run: str = ""
+    name: str = ""
+    state: State
+    destination: str = ""
+    fingerprint: str | None = None
+    content: str | None = None
+    parts: frozenset[str] = frozenset()
+    note: str | None = None
+    attempts: int = 0
+    cause: Cause | None = None
+    points: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+_PLAIN = [field.name for field in fields(Item) if field.name not in ("parts", "cause")]
+
+
+class Store:
+    """One ledger database.
+
+    Args:
+        url: as SQLAlchemy takes it, ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        durable: False for a ledger that does not outlive the process, so that it need not wait for the disk.
+        writes: False to look only, also while somebody else writes.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+
+    def __init__(self, url: str, *, durable: bool = True, writes: bool = True) -> None:
+        self.engine = sa.create_engine(_with_driver(url), pool_size=4)
+        self._sqlite = self.engine.dialect.name == "sqlite"
+        self._upsert_item = self._upsert()
+        self.shown = self.engine.url.render_as_string(hide_password=True)
+        if self._sqlite:
+            sa.event.listen(self.engine, "connect", _pragmas("FULL" if durable else "OFF"))
+        self._writes = writes
+        try:
+            if writes:
+                TABLES.create_all(self.engine)
+        except SQLAlchemyError as error:
+            self.engine.dispose()
+            raise ConfigError(
+                f"the ledger {self.shown} cannot be opened: {_reason(error)}",
+                remedy="choose another --state-dir that can be written to",
+                exc=error,
+            ) from error
+
+    def close(self) -> None:
+        """Leave one file behind, without a log beside it."""
+        with self._told():
+            if self._sqlite and self._writes:
+                with self.engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.engine.dispose()
+
+    def migration(self, source: str, destination: str) -> int:
+        """The number of a migration, new or known."""
+        values = {"source": source, "destination": destination}
+        insert = self._insert(MIGRATION).values(**values, created_at=_now())
+        with self._told(), self.engine.begin() as connection:
+            connection.execute(insert.on_conflict_do_nothing())
+            number = connection.execute(sa.select(MIGRATION.c.id).filter_by(**values)).scalar_one()
+        return int(number)
+
+    def write(self, migration: int, items: Iterable[Item]) -> None:
+        """Commit these items, later ones over earlier ones.
+
+        A run that is done takes back the failures of parts that the source no longer has.
+        """
+        rows = [_row(migration, item) for item in items]
+        settled = [
+            {"m": migration, "p": row["project"], "r": row["run"]}
+            for row in rows
+            if row["kind"] == Kind.RUN and row["state"] == State.DONE
+        ]
+        with self._told(), self.engine.begin() as connection:
+            connection.execute(self._upsert_item, rows)
+            if settled:
+                connection.execute(_FORGET_FAILED, settled)
+
+    def items(self, migration: int, project: str, run: str, *, kind: Kind | None = None) -> list[Item]:
+        """A run and its parts, or only those of a kind."""
+        query = _BY_RUN if kind is None else _BY_KIND
+        where = {"m": migration, "p": _storable(project), "r": _storable(run), "k": kind}
+        with self.reading() as connection:
+            return [_item(row) for row in connection.execute(query, where).mappings()]
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for queries, all of which see the same moment."""
+        with self._told(), self.engine.connect() as connection:
+            yield connection
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self._sqlite else postgresql.insert(table)
+
+    def _upsert(self) -> sa.Executable:
+        insert = self._insert(ITEM)
+        new = insert.excluded
+        kept = {*KEY, "attempts", "first_at"}
+        changed: dict[str, Any] = {c.name: new[c.name] for c in ITEM.columns if c.name not in kept}
+        changed["attempts"] = ITEM.c.attempts + new.attempts
+        return insert.on_conflict_do_update(index_elements=list(KEY), set_=changed)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn errors of the database into one that says what to do.
+
+        Raises:
+            Outage: without its ledger a transfer must not go on.
+        """
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise Outage(
+                f"the ledger {self.shown} cannot be written: {_reason(error)}",
+                remedy="mend that and run the same command again; what it holds stays valid",
+                exc=error,
+            ) from error
+
+
+_OF_RUN = (
+    ITEM.c.migration == sa.bindparam("m"),
+    ITEM.c.project == sa.bindparam("p"),
+    ITEM.c.run == sa.bindparam("r"),
+)
+_BY_RUN = sa.select(ITEM).where(*_OF_RUN)
+_BY_KIND = _BY_RUN.where(ITEM.c.kind == sa.bindparam("k"))
+_FORGET_FAILED = sa.delete(ITEM).where(*_OF_RUN, ITEM.c.state == State.FAILED)
+
+
+def sqlite_url(path: Path) -> str:
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def _with_driver(url: str) -> sa.URL:
+    """PostgreSQL is reached through psycopg unless the URL says otherwise."""
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _pragmas(synchronous: str) -> Any:
+    def on_connect(connection: Any, _record: object) -> None:
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return on_connect
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """What the database said, without the statement and its parameters."""
+    return str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _row(migration: int, item: Item) -> dict[str, Any]:
+    now, cause = _now(), item.cause
+    row = {name: getattr(item, name) for name in _PLAIN}
+    row.update(
+        migration=migration,
+        parts=",".join(sorted(item.parts)),
+        error_kind=cause and cause.kind,
+        error_side=cause and cause.side,
+        error=cause and cause.message,
+        remedy=cause and cause.remedy,
+    )
+    return {
+        **{name: _storable(value) if isinstance(value, str) else value for name, value in row.items()},
+        "first_at": now,
+        "last_at": now,
+    }
+
+
+def _storable(text: str) -> str:
+    """Text that every database takes: no NUL, no lone surrogates. Nearly all text is as it was."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def _item(row: sa.RowMapping) -> Item:
+    cause = None
+    if row["error_kind"] is not None:
+        cause = Cause(
+            kind=row["error_kind"], side=row["error_side"], message=row["error"], remedy=row["remedy"]
+        )
+    plain = {name: row[name] for name in _PLAIN}
+    plain.update(kind=Kind(row["kind"]), state=State(row["state"]))
+    return Item(**plain, parts=frozenset(row["parts"].split(",")) - {""}, cause=cause)

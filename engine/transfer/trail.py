@@ -1,0 +1,86 @@
+"""Four files for other tools to read, as W&B's importer kept them, one JSON object a line.
+
+``run_successes.jsonl`` and ``run_errors.jsonl`` have ``src_entity``, ``src_project``, ``dst_entity``,
+``dst_project`` and ``run_id``; ``artifact_successes.jsonl`` and ``artifact_errors.jsonl`` have ``name``,
+``version`` and ``type`` in place of the id. Errors also have a list of ``problems``. Lines are only ever
+added. The engine itself never reads them: what it knows is in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import orjson
+
+from engine.records import Artifact, Json, Namespace, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one of the files is told."""
+
+    file: str
+    content: dict[str, Json]
+
+
+def run_line(run: Run, destination: Namespace, problems: Sequence[str] = ()) -> Line:
+    return _line("run", run.namespace, destination, {"run_id": run.id}, problems)
+
+
+def artifact_line(artifact: Artifact, destination: Namespace, problems: Sequence[str] = ()) -> Line:
+    told = {"name": artifact.name, "version": artifact.version or 0, "type": artifact.type}
+    return _line("artifact", artifact.namespace, destination, told, problems)
+
+
+def _line(
+    what: str, source: Namespace, destination: Namespace, told: dict[str, Json], problems: Sequence[str]
+) -> Line:
+    return Line(
+        f"{what}_errors.jsonl" if problems else f"{what}_successes.jsonl",
+        {
+            "src_entity": source.entity,
+            "src_project": source.project,
+            "dst_entity": destination.entity,
+            "dst_project": destination.project,
+            **told,
+            **({"problems": list(problems)} if problems else {}),
+        },
+    )
+
+
+class Trail:
+    """The files in a directory; each is made when its first line comes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[str, BinaryIO] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, lines: Iterable[Line]) -> None:
+        """Append lines and hand them to the operating system.
+
+        Raises:
+            OSError: the disk is full or the directory gone.
+        """
+        touched = set()
+        for line in lines:
+            file = self._open(line.file)
+            file.write(orjson.dumps(line.content, option=orjson.OPT_APPEND_NEWLINE))
+            touched.add(file)
+        for file in touched:
+            file.flush()
+
+    def _open(self, name: str) -> BinaryIO:
+        if name not in self._files:
+            self._files[name] = self._stack.enter_context((self._directory / name).open("ab"))
+        return self._files[name]
