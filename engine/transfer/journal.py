@@ -61,10 +61,10 @@ class Journal:
         if not self._incremental or _fingerprint(run) is None:
             return Known()
         where = run.namespace.path, run.id
-        found = await self._ledger.items(*where, kind=Kind.RUN)
-        if not found or not _proves(found[0], run, destination):
+        found = await self._ledger.run(*where)
+        if found is None or not _proves(found, run, destination):
             return Known()
-        complete = found[0].state is State.DONE and self._wanted <= found[0].parts
+        complete = found.state is State.DONE and self._wanted <= found.parts
         if complete and not self._recheck:
             return Known(complete=True)
         done = [
@@ -74,7 +74,7 @@ class Journal:
         ]
         return Known(
             complete=complete,
-            parts=found[0].parts,
+            parts=found.parts,
             notes={item.kind: json.loads(item.note) for item in done if item.note is not None},
             artifacts={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
         )

@@ -9,7 +9,7 @@ The ledger may lag behind the destination, it never leads.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import EngineError, Outage
 from engine.transfer.background import Background
-from engine.transfer.ledger_schema import Kind
-from engine.transfer.ledger_store import Item, Store, sqlite_url
+from engine.transfer.ledger_store import Item, RunKey, Store, sqlite_url
 from engine.transfer.lock import locked
+from engine.transfer.lookups import Lookups
 from engine.transfer.trail import Line, Trail
 
 COMMIT = 256
@@ -52,6 +52,7 @@ class Ledger:
         self._migration = migration
         self._trail = trail
         self._error: EngineError | None = None
+        self._runs = Lookups(self._find)
         self._send: MemoryObjectSendStream[_Entry]
         self._send, self._receive = anyio.create_memory_object_stream[_Entry](BACKLOG)
 
@@ -75,11 +76,16 @@ class Ledger:
         if self._error is not None:
             raise self._error
 
-    async def items(self, project: str, run: str, *, kind: Kind | None = None) -> list[Item]:
-        """What is on disk of a run and its parts, or of one kind of them."""
-        return await anyio.to_thread.run_sync(
-            partial(self._store.items, self._migration, project, run, kind=kind)
-        )
+    async def run(self, project: str, run: str) -> Item | None:
+        """What is on disk of a run, without its parts; runs that are asked for at a time share the look."""
+        return await self._runs.get((project, run))
+
+    async def items(self, project: str, run: str) -> list[Item]:
+        """What is on disk of a run and its parts."""
+        return await anyio.to_thread.run_sync(self._store.items, self._migration, project, run)
+
+    async def _find(self, keys: Collection[RunKey]) -> Mapping[RunKey, Item]:
+        return await anyio.to_thread.run_sync(self._store.runs, self._migration, keys)
 
     async def _hand_over(self, entry: _Entry) -> None:
         try:

@@ -6,11 +6,12 @@ SQLite is written in WAL mode with ``synchronous=FULL``: a commit that returned 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +21,9 @@ from engine.errors import ConfigError, EngineError, Outage
 from engine.transfer.ledger_schema import ITEM, KEY, MIGRATION, TABLES, Kind, State
 
 BUSY_MS = 30_000
+
+RunKey: TypeAlias = tuple[str, str]
+"""The path of its project at the source, and its id there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +141,24 @@ class Store:
             if settled:
                 connection.execute(_FORGET_FAILED, settled)
 
-    def items(self, migration: int, project: str, run: str, *, kind: Kind | None = None) -> list[Item]:
-        """A run and its parts, or only those of a kind."""
-        query = _BY_RUN if kind is None else _BY_KIND
-        where = {"m": migration, "p": _storable(project), "r": _storable(run), "k": kind}
+    def runs(self, migration: int, keys: Iterable[RunKey]) -> dict[RunKey, Item]:
+        """Those of these runs that are known, without their parts."""
+        wanted: dict[str, dict[str, RunKey]] = defaultdict(dict)
+        for key in keys:
+            wanted[_storable(key[0])][_storable(key[1])] = key
+        found = {}
         with self.reading() as connection:
-            return [_item(row) for row in connection.execute(query, where).mappings()]
+            for project, runs in wanted.items():
+                where = {"m": migration, "p": project, "r": list(runs)}
+                for row in connection.execute(_RUNS, where).mappings():
+                    found[runs[row["run"]]] = _item(row)
+        return found
+
+    def items(self, migration: int, project: str, run: str) -> list[Item]:
+        """A run and its parts."""
+        where = {"m": migration, "p": _storable(project), "r": _storable(run)}
+        with self.reading() as connection:
+            return [_item(row) for row in connection.execute(_BY_RUN, where).mappings()]
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -178,13 +194,15 @@ class Store:
             ) from error
 
 
-_OF_RUN = (
-    ITEM.c.migration == sa.bindparam("m"),
-    ITEM.c.project == sa.bindparam("p"),
-    ITEM.c.run == sa.bindparam("r"),
-)
+_OF_PROJECT = (ITEM.c.migration == sa.bindparam("m"), ITEM.c.project == sa.bindparam("p"))
+_OF_RUN = (*_OF_PROJECT, ITEM.c.run == sa.bindparam("r"))
 _BY_RUN = sa.select(ITEM).where(*_OF_RUN)
-_BY_KIND = _BY_RUN.where(ITEM.c.kind == sa.bindparam("k"))
+_RUNS = sa.select(ITEM).where(
+    *_OF_PROJECT,
+    ITEM.c.run.in_(sa.bindparam("r", expanding=True)),
+    ITEM.c.kind == Kind.RUN,
+    ITEM.c.name == "",
+)
 _FORGET_FAILED = sa.delete(ITEM).where(*_OF_RUN, ITEM.c.state == State.FAILED)
 
 
