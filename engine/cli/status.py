@@ -31,19 +31,20 @@ def status(
     migrations = read_status(state_dir)
     if json:
         for migration in migrations:
-            typer.echo(orjson.dumps(migration).decode())
+            typer.echo(orjson.dumps(migration, option=orjson.OPT_NON_STR_KEYS).decode())
         return
     console = Console(soft_wrap=True, highlight=False)
     for migration in migrations:
         _show(console, migration)
-    if not migrations:
-        console.print("nothing was transferred yet")
 
 
 def _show(console: Console, migration: MigrationStatus) -> None:
     began = datetime.fromtimestamp(migration.created_at / 1000, UTC)
     console.print(f"[bold]{escape(migration.source)} → {escape(migration.destination)}[/]")
     console.print(f"first begun {began:%Y-%m-%d %H:%M} UTC")
+    if not migration.counts:
+        console.print("nothing was transferred yet\n")
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for state in State:

@@ -108,3 +108,15 @@ def test_the_summary_lists_failures_losses_and_the_next_step():
 )
 def test_numbers_are_scaled(number: float, text: str):
     assert scaled(number) == text
+
+
+def test_what_was_left_out_is_told():
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    PlainLines(console).show(progress(runs_done=1, runs_skipped=4, elapsed_s=6.0))
+    summarise(console, Result(runs_found=5, runs_done=1, runs_skipped=4))
+    assert "runs 5/10, 4 unchanged" in out.getvalue()
+    assert "nothing was written" not in out.getvalue()
+
+    summarise(console, Result(runs_found=5, runs_skipped=5))
+    assert "Nothing changed since the last time, so nothing was written." in out.getvalue()

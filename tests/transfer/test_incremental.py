@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from engine.errors import CommError, ConfigError, NotFound, Side, Transient
+from engine.errors import CommError, ConfigError, NotFound, Outage, Side, Transient
 from engine.records import Namespace, Run, RunState
 from engine.transfer.engine import Engine
 from engine.transfer.events import Finished, Progress, RunDone
+from engine.transfer.ledger import LEDGER
 from engine.transfer.ledger_schema import Kind, State
 from engine.transfer.ledger_status import read_status
 from engine.transfer.options import Options, Result
@@ -274,6 +277,22 @@ async def test_failures_are_told_by_cause_with_a_line_each_for_other_tools(tmp_p
         "artifact_successes.jsonl": 9,
         "artifact_errors.jsonl": 1,
     }
+
+
+async def test_without_its_ledger_a_transfer_does_not_go_on(tmp_path):
+    target = MemoryDestination()
+    acts: list[str] = []
+
+    def breaks(act: str) -> None:
+        acts.append(act)
+        if len(acts) == 3:
+            with closing(sqlite3.connect(tmp_path / LEDGER)) as ledger:
+                ledger.execute("DROP TABLE item")
+
+    target.before = breaks
+    with pytest.raises(Outage, match=r"ledger .* cannot be written"):
+        await transfer(MemorySource(contents(200)), target, tmp_path)
+    assert len(acts) < 200
 
 
 @pytest.mark.parametrize("moment", range(1, 31, 3))

@@ -1,0 +1,72 @@
+"""``engine status`` tells what arrived, what failed and why, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.main import app
+from engine.transfer.ledger import LEDGER
+from engine.transfer.ledger_schema import Kind, State
+from engine.transfer.ledger_store import Cause, Item, Store, sqlite_url
+
+HERE, THERE = "mlflow:sqlite:///here.db", "wandb:https://there/team"
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    broken = Cause(kind="CommError", side="destination", message="too [long]", remedy="make it shorter")
+    store = Store(sqlite_url(tmp_path / LEDGER))
+    migration = store.migration(HERE, THERE)
+    store.write(
+        migration,
+        [
+            *(Item(kind=Kind.RUN, project="p", run=f"r{n}", state=State.DONE) for n in range(1_234)),
+            Item(kind=Kind.RUN, project="p", run="x", state=State.FAILED),
+            Item(kind=Kind.HISTORY, project="p", run="x", state=State.FAILED, cause=broken),
+        ],
+    )
+    store.close()
+    return tmp_path
+
+
+def asked(*arguments: str) -> str:
+    outcome = CliRunner().invoke(app, ["status", *arguments])
+    assert outcome.exit_code == 0
+    return outcome.output
+
+
+def test_counts_causes_and_the_next_step_are_shown(state_dir: Path) -> None:
+    shown = asked("--state-dir", str(state_dir))
+    assert f"{HERE} → {THERE}" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["pending", "done", "failed"] in rows
+    assert ["run", "0", "1,234", "1"] in rows
+    assert ["history", "0", "0", "1"] in rows
+    assert "failed 1 × history: destination: CommError: too [long] (for example p/x)" in shown
+    assert "make it shorter" in shown
+    assert f"run the same command again: engine migrate {HERE} {THERE}" in shown
+
+
+def test_the_directory_may_come_from_the_environment(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGINE_STATE_DIR", str(state_dir))
+    assert HERE in asked()
+
+
+def test_programs_get_one_object_a_migration(state_dir: Path) -> None:
+    [line] = asked("--state-dir", str(state_dir), "--json").splitlines()
+    told = orjson.loads(line)
+    assert (told["source"], told["destination"]) == (HERE, THERE)
+    assert told["counts"]["run"] == {"done": 1_234, "failed": 1}
+    assert told["failures"][0]["cause"]["message"] == "too [long]"
+
+
+def test_looking_changes_nothing(state_dir: Path) -> None:
+    before = (state_dir / LEDGER).read_bytes()
+    asked("--state-dir", str(state_dir))
+    assert (state_dir / LEDGER).read_bytes() == before
