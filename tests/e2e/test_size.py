@@ -36,6 +36,7 @@ def target(projects: Iterator[Target]) -> Target:
 def test_h8_a_run_of_ten_million_points_arrives_in_bounded_memory(tmp_path: Path, target: Target) -> None:
     store = long_run_store(tmp_path, keys=20, steps=500_000)
     command = [sys.executable, "-m", "engine.cli.main", "migrate", f"mlflow:{store.uri}", target.uri]
+    command += ["--state-dir", str(tmp_path / "state")]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command],
         env={**os.environ, "WANDB_API_KEY": target.api_key},
