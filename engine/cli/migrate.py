@@ -161,7 +161,8 @@ def migrate(
     recheck_artifacts: Annotated[
         bool,
         typer.Option(
-            help="List the artifacts of such runs all the same, and bring those whose files changed.",
+            help="List the artifacts of such runs all the same, and bring those whose files changed; "
+            "--artifact-root implies it.",
             rich_help_panel=AGAIN,
         ),
     ] = False,
@@ -218,7 +219,8 @@ def migrate(
         bandwidth=arguments.size(bandwidth) if bandwidth else None,
         state_dir=state_dir,
         incremental=incremental,
-        recheck_artifacts=recheck_artifacts,
+        # Whoever says where artifacts are wants those that could not be found before.
+        recheck_artifacts=recheck_artifacts or bool(artifact_root),
     )
     from_system = open_source(
         source,

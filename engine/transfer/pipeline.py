@@ -217,7 +217,7 @@ class Pipeline:
     async def _known(self, run: Run, namespace: Namespace) -> Known | None:
         """What need not be done again; None if that could not be found out, which is told."""
         known = await self._journal.known(run, namespace)
-        if not self._options.recheck_artifacts or not known.artifacts:
+        if not self._options.recheck_artifacts or not (known.complete or known.artifacts):
             return known
         try:
             return await self._rechecked(run, known)

@@ -174,7 +174,7 @@ def test_an_artifact_root_that_is_gone(stores: Path, target: Target, reader: Sdk
     """From here it could as well be a store without artifacts, so it is declared rather than failed."""
     store = ordinary_store(sqlite_store(stores / "moved"))
     store.served.parent.joinpath("artifacts").rename(stores / "elsewhere")
-    served = ("--artifact-root", f"mlflow-artifacts:/={store.served}/")
+    served = ("--artifact-root", f"mlflow-artifacts:/={store.served}/", "--state-dir", str(stores / "state"))
     outcome = migrate_command(store.uri, target, *served, "--json")
     refused(outcome, 0, "artifact_root_absent", "--artifact-root")
     assert reader.project(target.entity, target.project).keys() == set(store.runs.values())

@@ -79,7 +79,7 @@ def test_a_second_run_over_unchanged_data_writes_nothing_and_says_so(migration: 
     assert first.status == 0
     assert writes > 50
 
-    second, writes = migration.run(*migration.artifacts)
+    second, writes = migration.run()
 
     assert (second.status, writes) == (0, 0)
     assert (second.events[-1]["runs_skipped"], second.events[-1]["runs_done"]) == (13, 0)
@@ -107,7 +107,7 @@ def test_a_file_that_came_later_is_found_by_looking_again(migration: Migration, 
     run = migration.store.runs["sweep-1"]
     put(migration.store, run, {"late.txt": b"late"})
 
-    assert migration.run(*migration.artifacts)[1] == 0
+    assert migration.run()[1] == 0
     outcome, _ = migration.run(*migration.artifacts, "--recheck-artifacts")
 
     assert (outcome.events[-1]["runs_skipped"], outcome.events[-1]["runs_done"]) == (12, 1)

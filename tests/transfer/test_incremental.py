@@ -229,15 +229,19 @@ async def test_proof_for_one_place_is_none_for_another(tmp_path):
 
 async def test_artifacts_of_proven_runs_are_only_looked_at_on_request(tmp_path):
     origin, target = MemorySource(contents()), Recorded()
+    origin.contents["vision"][3].artifacts.clear()
     await transfer(origin, target, tmp_path)
     origin.contents["vision"][1].artifacts["model-1"]["more"] = b"late"
     origin.contents["vision"][2].artifacts["new"] = {"x": b"late"}
+    origin.contents["vision"][3].artifacts["first"] = {"x": b"late"}
 
     assert (await again(origin, target, tmp_path))[0].runs_skipped == 5
     result, acts = await again(origin, target, tmp_path, recheck_artifacts=True)
 
-    assert (result.runs_done, result.runs_skipped) == (2, 3)
-    assert [act for act in acts if act.startswith("artifact")] == ["artifact:model-1", "artifact:new"]
+    assert (result.runs_done, result.runs_skipped) == (3, 2)
+    brought = [act for act in acts if act.startswith("artifact")]
+    assert brought == ["artifact:first", "artifact:model-1", "artifact:new"]
+    assert not [act for act in acts if act.startswith("history")]
     assert target.written["r1"].artifacts["model-1"]["more"] == b"late"
     assert (await again(origin, target, tmp_path, recheck_artifacts=True))[0].runs_skipped == 5
 
