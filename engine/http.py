@@ -272,7 +272,7 @@ class HttpClient:
         read = Response(answer.status, answer.headers, await answer.read())
         if typed_as_page:
             # Servers that give no type of their own to an empty answer come with this one, too.
-            return _Page(_message(read.body), answer.status) if read.body.lstrip()[:1] == b"<" else None
+            return WebPage(_message(read.body), answer.status) if read.body.lstrip()[:1] == b"<" else None
         return (classify(read) if classify else None) or error_of(read)
 
     @asynccontextmanager
@@ -315,7 +315,7 @@ class HttpClient:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
                                 ticket.rejected(error.retry_after_s)
-                            elif answer.status not in GONE and not isinstance(error, _Page):
+                            elif answer.status not in GONE and not isinstance(error, WebPage):
                                 ticket.accepted()
                             elif ticket.failed(what) and isinstance(error, Transient):
                                 error.counts = False
@@ -357,7 +357,7 @@ def _is_of_type(answer: aiohttp.ClientResponse, wanted: str) -> bool:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == wanted
 
 
-class _Page(Transient):
+class WebPage(Transient):
     """A page for people stands in the place of an answer: whoever sent it, the server itself is not there."""
 
     kind = Transient.__name__

@@ -11,8 +11,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from engine.errors import CommError, EngineError, NotFound, Side, Unsupported
-from engine.http import HttpClient
+from engine.errors import CommError, EngineError, NotFound, Side, Transient, Unsupported
+from engine.http import HttpClient, WebPage
 from engine.mlflow.artifacts import open_artifact_roots
 from engine.mlflow.history_rest import HistoryReader
 from engine.mlflow.rest_api import TrackingApi, classify
@@ -151,7 +151,13 @@ class RestStore:
         elif self._access.workspace:
             notes.append(f"{WORKSPACE} is ignored: the server has no workspaces.")
         # Whether we may read at all, and whether this is a tracking server and not only something with pages.
-        answer = await api.post(EXPERIMENTS_PATH, {"max_results": 1}, subject=self.uri)
+        first = partial(api.post, EXPERIMENTS_PATH, {"max_results": 1}, subject=self.uri)
+        try:
+            answer = await first(retry=False)
+        except WebPage as page:  # later it may be a proxy's passing trouble, here it is the wrong address
+            raise api.not_mlflow(EXPERIMENTS_PATH, page) from page
+        except Transient:
+            answer = await first()
         if answer and "experiments" not in answer:
             raise api.not_mlflow(EXPERIMENTS_PATH, None)
         return SystemInfo(
