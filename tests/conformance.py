@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -182,7 +183,7 @@ class SourceConformance:
         assert any(size > 3 for size in sizes)
 
 
-class DestinationConformance:
+class DestinationConformance(ABC):
     """The fixture ``destination`` yields an empty one; ``snapshot`` reads back what it holds, comparably."""
 
     pytestmark = pytest.mark.anyio
@@ -190,9 +191,9 @@ class DestinationConformance:
     PROJECT = Project(namespace=Namespace("", "vision"), id="1")
     ARTIFACT = Artifact(namespace=Namespace("", "vision"), name="weights", type="model", run_id="run0001")
 
+    @abstractmethod
     async def snapshot(self, destination: Destination) -> Any:
         """Everything the destination holds that does not depend on the time of writing."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def opened(self, destination: Destination, context: Context) -> AsyncGenerator[Namespace]:

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -184,18 +185,19 @@ class ProxyArtifacts:
         return download(self._api.http, locate, size=blob.size, offset=offset, subject=f"artifact {path!r}")
 
 
-class RunArtifacts:
-    """The artifacts of a run wherever its root is, through a server that can reach it."""
+class ListedByRun:
+    """Artifacts that a server lists by their run; how their bytes are read is left to subclasses."""
 
     def __init__(self, api: TrackingApi, run_id: str) -> None:
         self._api = api
         self._run_id = run_id
 
     def entries(self) -> AsyncGenerator[ArtifactEntry]:
-        return walk(self._list)
+        return walk(partial(_list_run_artifacts, self._api, self._run_id))
 
-    async def _list(self, directory: str) -> list[ArtifactEntry | str]:
-        return await list_run_artifacts(self._api, self._run_id, directory)
+
+class RunArtifacts(ListedByRun):
+    """The artifacts of a run wherever its root is, through a server that can reach it."""
 
     def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         query = urlencode({"run_id": self._run_id, "path": blob.locator}, quote_via=quote)
@@ -207,7 +209,7 @@ class RunArtifacts:
         return download(self._api.http, locate, size=blob.size, offset=offset, subject=subject)
 
 
-async def list_run_artifacts(api: TrackingApi, run_id: str, directory: str) -> list[ArtifactEntry | str]:
+async def _list_run_artifacts(api: TrackingApi, run_id: str, directory: str) -> list[ArtifactEntry | str]:
     """One directory of a run's artifacts; Databricks pages the answer, MLflow's own server does not."""
     subject = f"artifacts of run {run_id}" + (f" in {directory!r}" if directory else "")
     found: list[ArtifactEntry | str] = []

@@ -18,7 +18,7 @@ import anyio
 from engine.errors import CommError, NotFound, Side, Unsupported
 from engine.http import HttpClient
 from engine.mlflow.artifacts import local_path
-from engine.mlflow.artifacts_http import download, list_run_artifacts, walk
+from engine.mlflow.artifacts_http import ListedByRun, download, walk
 from engine.mlflow.databricks_auth import Credentials, Workspace, workspace_of
 from engine.mlflow.rest import Dialect, RestStore
 from engine.mlflow.rest_api import TrackingApi, classify
@@ -117,18 +117,8 @@ class _Pace:
         await anyio.sleep(turn - now)
 
 
-class SignedArtifacts:
+class SignedArtifacts(ListedByRun):
     """Artifacts of a run that Databricks manages: listed by the run, read from signed URLs of the cloud."""
-
-    def __init__(self, api: TrackingApi, run_id: str) -> None:
-        self._api = api
-        self._run_id = run_id
-
-    def entries(self) -> AsyncGenerator[ArtifactEntry]:
-        return walk(self._list)
-
-    async def _list(self, directory: str) -> list[ArtifactEntry | str]:
-        return await list_run_artifacts(self._api, self._run_id, directory)
 
     def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         subject = f"artifact {blob.locator!r} of run {self._run_id}"

@@ -137,7 +137,6 @@ class Pacer:
     _window_accepted: int = 0
     _sent: Window = field(default_factory=Window)
     _accepted: Window = field(default_factory=Window)
-    _rejected: Window = field(default_factory=Window)
     _quota: _Quota = field(default_factory=lambda: _Quota())  # noqa: PLW0108 - defined below
 
     # -- sending ---------------------------------------------------------------------------------
@@ -180,7 +179,6 @@ class Pacer:
 
     def rejected(self, now: float, retry_after_s: float | None = None) -> None:
         """The server asked for less; the request itself must wait out its own ``Retry-After``."""
-        self._rejected.add(now)
         if retry_after_s is not None and retry_after_s >= WINDOW_KIND_S:
             self._fixed_window(now, retry_after_s)
             return
