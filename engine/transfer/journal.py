@@ -14,7 +14,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.records import Artifact, Json, Namespace, Project, Receipt, Run
 from engine.transfer.ledger import Ledger
-from engine.transfer.ledger_schema import Kind, State
+from engine.transfer.ledger_schema import MEMOS, Kind, State
 from engine.transfer.ledger_store import Cause, Item
 from engine.transfer.trail import artifact_line, run_line
 
@@ -75,7 +75,11 @@ class Journal:
         return Known(
             complete=complete,
             parts=found.parts,
-            notes={item.kind: json.loads(item.note) for item in done if item.note is not None},
+            notes={
+                item.kind: json.loads(item.note)
+                for item in done
+                if item.note is not None and item.kind not in MEMOS
+            },
             artifacts={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
         )
 

@@ -21,6 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import EngineError, Outage
 from engine.transfer.background import Background
+from engine.transfer.ledger_schema import Kind
 from engine.transfer.ledger_store import Item, RunKey, Store, sqlite_url
 from engine.transfer.lock import locked
 from engine.transfer.lookups import Lookups
@@ -39,7 +40,9 @@ LOCK = "lock"
 
 @dataclass(slots=True)
 class _Entry:
-    item: Item
+    """What is to be written; without an item, only to be told when all before it are."""
+
+    item: Item | None = None
     line: Line | None = None
     settled: anyio.Event | None = None
 
@@ -70,11 +73,7 @@ class Ledger:
         Raises:
             Outage: the ledger cannot be written any more.
         """
-        settled = anyio.Event()
-        await self._hand_over(_Entry(item, line, settled))
-        await settled.wait()
-        if self._error is not None:
-            raise self._error
+        await self._settle(_Entry(item, line))
 
     async def run(self, project: str, run: str) -> Item | None:
         """What is on disk of a run, without its parts; runs that are asked for at a time share the look."""
@@ -84,8 +83,24 @@ class Ledger:
         """What is on disk of a run and its parts."""
         return await anyio.to_thread.run_sync(self._store.items, self._migration, project, run)
 
+    async def notes(self, project: str, run: str, kind: Kind, prefix: str = "") -> list[Item]:
+        """All items of one kind of a run whose names begin so, also those handed over just now.
+
+        Raises:
+            Outage: the ledger cannot be written or read any more.
+        """
+        await self._settle(_Entry())
+        return await anyio.to_thread.run_sync(self._store.notes, self._migration, project, run, kind, prefix)
+
     async def _find(self, keys: Collection[RunKey]) -> Mapping[RunKey, Item]:
         return await anyio.to_thread.run_sync(self._store.runs, self._migration, keys)
+
+    async def _settle(self, entry: _Entry) -> None:
+        entry.settled = anyio.Event()
+        await self._hand_over(entry)
+        await entry.settled.wait()
+        if self._error is not None:
+            raise self._error
 
     async def _hand_over(self, entry: _Entry) -> None:
         try:
@@ -116,7 +131,9 @@ class Ledger:
                     return
 
     def _commit(self, entries: list[_Entry]) -> None:
-        self._store.write(self._migration, [entry.item for entry in entries])
+        items = [entry.item for entry in entries if entry.item is not None]
+        if items:
+            self._store.write(self._migration, items)
         if self._trail is None:
             return
         try:

@@ -25,6 +25,14 @@ class Kind(StrEnum):
     HISTORY = "history"
     FILES = "files"
     ARTIFACT = "artifact"
+    HISTORY_RANGE = "history_range"
+    """How far a history came that is not done."""
+    OBJECT_PART = "object_part"
+    """What was acknowledged of an object that goes in parts and is not done."""
+
+
+MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART)
+"""Kinds that only serve to go on with a run; nothing is left of them when it is done."""
 
 
 class State(StrEnum):

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import ConfigError, EngineError, Outage
-from engine.transfer.ledger_schema import ITEM, KEY, MIGRATION, TABLES, Kind, State
+from engine.transfer.ledger_schema import ITEM, KEY, MEMOS, MIGRATION, TABLES, Kind, State
 
 BUSY_MS = 30_000
 
@@ -128,7 +128,7 @@ class Store:
     def write(self, migration: int, items: Iterable[Item]) -> None:
         """Commit these items, later ones over earlier ones.
 
-        A run that is done takes back the failures of parts that the source no longer has.
+        A run that is done takes back the failures of parts that the source no longer has, and its memos.
         """
         rows = [_row(migration, item) for item in items]
         settled = [
@@ -139,7 +139,7 @@ class Store:
         with self._told(), self.engine.begin() as connection:
             connection.execute(self._upsert_item, rows)
             if settled:
-                connection.execute(_FORGET_FAILED, settled)
+                connection.execute(_TIDY, settled)
 
     def runs(self, migration: int, keys: Iterable[RunKey]) -> dict[RunKey, Item]:
         """Those of these runs that are known, without their parts."""
@@ -159,6 +159,17 @@ class Store:
         where = {"m": migration, "p": _storable(project), "r": _storable(run)}
         with self.reading() as connection:
             return [_item(row) for row in connection.execute(_BY_RUN, where).mappings()]
+
+    def notes(self, migration: int, project: str, run: str, kind: Kind, prefix: str) -> list[Item]:
+        """Items of one kind of a run whose names begin so."""
+        query = _BY_RUN.where(
+            ITEM.c.kind == kind, ITEM.c.name.startswith(_storable(prefix), autoescape=True)
+        ).order_by(ITEM.c.name)
+        where = {"m": migration, "p": _storable(project), "r": _storable(run)}
+        with self.reading() as connection:
+            found = [_item(row) for row in connection.execute(query, where).mappings()]
+        # SQLite's LIKE takes small letters for capitals.
+        return [item for item in found if item.name.startswith(_storable(prefix))]
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -203,7 +214,10 @@ _RUNS = sa.select(ITEM).where(
     ITEM.c.kind == Kind.RUN,
     ITEM.c.name == "",
 )
-_FORGET_FAILED = sa.delete(ITEM).where(*_OF_RUN, ITEM.c.state == State.FAILED)
+# No IN: its values cannot be bound for many runs at a time.
+_TIDY = sa.delete(ITEM).where(
+    *_OF_RUN, sa.or_(ITEM.c.state == State.FAILED, *(ITEM.c.kind == kind for kind in MEMOS))
+)
 
 
 def sqlite_url(path: Path) -> str:
