@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -12,18 +11,16 @@ from urllib.parse import quote, urlencode
 
 import anyio
 
-from engine.errors import CommError, EngineError, IntegrityError, NotFound, Side, Transient
+from engine import downloads
+from engine.downloads import Locate
+from engine.errors import CommError, EngineError, NotFound, Side
 from engine.http import HttpClient
 from engine.mlflow.rest_api import TrackingApi
 from engine.records import ArtifactEntry, Blob, Json
-from engine.transfer.retry import DEFAULT_POLICY
 from engine.transfer.throttle import Endpoint
 
 RUN_LIST_PATH = "api/2.0/mlflow/artifacts/list"
 PROXY_PATH = "api/2.0/mlflow-artifacts/artifacts"
-
-PIECE = 1024 * 1024
-"""Bytes in a piece at most."""
 
 LISTINGS_IN_FLIGHT = 8
 """Directories of one tree that are listed at the same time, and held in memory."""
@@ -33,9 +30,6 @@ _NOT_HANDED_OUT = (
     "it was listed: was it deleted meanwhile, or is its name one that the server cannot hand out? "
     "then read its store directly, with --artifact-root OLD=NEW"
 )
-
-Locate: TypeAlias = Callable[[], Awaitable[tuple[str, Mapping[str, str]]]]
-"""Gives URL and headers of an object; asked before every attempt, because signatures expire."""
 
 ListDirectory: TypeAlias = Callable[[str], Awaitable[list[ArtifactEntry | str]]]
 """From the path of a directory to its files, and the paths of the directories in it."""
@@ -72,87 +66,29 @@ async def walk(list_directory: ListDirectory) -> AsyncGenerator[ArtifactEntry]:
         raise failures[0]
 
 
-class _Object:
-    """An object that is being read, and how far."""
-
-    def __init__(
-        self, http: HttpClient, locate: Locate, *, offset: int, subject: str, anonymous: bool
-    ) -> None:
-        self._http = http
-        self._locate = locate
-        self._subject = subject
-        self._anonymous = anonymous
-        self._tag = ""
-        self.position = offset
-
-    async def attempt(self) -> AsyncGenerator[bytes]:
-        """The bytes from ``position`` on, in one request."""
-        url, headers = await self._locate()
-        wanted = {**headers, "Accept-Encoding": "identity"}
-        if self.position:
-            wanted["Range"] = f"bytes={self.position}-"
-        async with self._http.stream(
-            url,
-            endpoint=Endpoint.MLFLOW_ARTIFACTS,
-            subject=self._subject,
-            headers=wanted,
-            anonymous=self._anonymous,
-        ) as answer:
-            tag = answer.headers.get("ETag", "")
-            if self._tag and tag != self._tag:
-                raise IntegrityError(
-                    "the file changed while it was read", side=Side.SOURCE, subject=self._subject
-                )
-            self._tag = tag
-            skip = 0 if answer.status == 206 else self.position
-            async for chunk in answer.content.iter_chunked(PIECE):
-                piece = chunk[skip:]
-                skip -= len(chunk) - len(piece)
-                if piece:
-                    self.position += len(piece)
-                    yield piece
-
-
 async def download(
     http: HttpClient, locate: Locate, *, size: int | None, offset: int, subject: str, anonymous: bool = False
 ) -> AsyncGenerator[bytes]:
-    """The bytes of an object from ``offset`` on.
+    """The bytes of an object from ``offset`` on, as ``engine.downloads`` reads them.
 
-    After a break it goes on by ``Range`` where the server honours that, else by skipping what it has.
-    Servers before MLflow 3.15 do not, and send no length either: ``size`` tells what ended too early.
-
-    Raises:
-        IntegrityError: the length is not ``size``, or the object changed between two attempts.
-        Transient: it broke too often without getting any further.
+    Servers before MLflow 3.15 honour no ``Range`` and send no length: ``size`` tells what ended too early.
     """
-    reading = _Object(http, locate, offset=offset, subject=subject, anonymous=anonymous)
-    failures = 0
-    while size is None or reading.position < size or reading.position == offset == 0:
-        try:
-            async with aclosing(reading.attempt()) as pieces:
-                async for piece in pieces:
-                    failures = 0
-                    yield piece
-            if size is None or reading.position >= size:
-                break
-            raise Transient(
-                f"the download ended at byte {reading.position} of {size}", side=Side.SOURCE, subject=subject
-            )
-        except NotFound as error:
-            error.remedy = _NOT_HANDED_OUT
-            raise
-        except Transient as error:
-            failures += error.counts
-            if failures >= DEFAULT_POLICY.attempts:
-                raise
-            backoff = min(DEFAULT_POLICY.cap_s, DEFAULT_POLICY.base_s * 2**failures)
-            await anyio.sleep(max(error.retry_after_s or 0.0, random.uniform(0, backoff)))
-    if size is not None and reading.position > max(size, offset):
-        raise IntegrityError(
-            f"the file has {reading.position} bytes and was listed with {size}",
-            side=Side.SOURCE,
-            subject=subject,
-        )
+    pieces = downloads.download(
+        http,
+        locate,
+        Endpoint.MLFLOW_ARTIFACTS,
+        size=size,
+        offset=offset,
+        subject=subject,
+        anonymous=anonymous,
+    )
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+    except NotFound as error:
+        error.remedy = _NOT_HANDED_OUT
+        raise
 
 
 class ProxyArtifacts:

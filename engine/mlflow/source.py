@@ -13,7 +13,6 @@ import orjson
 from engine.fingerprints import fingerprint
 from engine.mlflow.filters import parse_filter
 from engine.mlflow.mapping import project_of, run_of
-from engine.mlflow.selection import Chosen
 from engine.mlflow.store import ArtifactRepository, LatestMetric, RawExperiment
 from engine.mlflow.tree import RunTree
 from engine.mlflow.uri import open_store
@@ -29,6 +28,7 @@ from engine.records import (
     Selection,
     SystemInfo,
 )
+from engine.selection import Chosen
 from engine.transfer.context import Context
 
 ARTIFACT_TYPE = "imported-artifacts"
@@ -69,7 +69,7 @@ class MlflowSource:
         """
         if selection.filter:
             parse_filter(selection.filter)
-        chosen = Chosen(selection.projects)
+        chosen = Chosen(selection.projects, "experiment")
         # All at once: a wrong name must be found before the first experiment is on its way.
         projects = await self._listed(include_deleted=selection.include_deleted)
         wanted = [project for project in projects if chosen.takes(project)]

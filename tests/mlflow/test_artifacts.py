@@ -174,10 +174,10 @@ async def test_a_download_without_a_length_that_ends_early_is_noticed(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from a server before 3.15 whose own source broke: a clean end, but too soon."""
-    from engine.mlflow import artifacts_http
+    from engine import downloads
     from engine.transfer.retry import RetryPolicy
 
-    monkeypatch.setattr(artifacts_http, "DEFAULT_POLICY", RetryPolicy(attempts=2, base_s=0.0))
+    monkeypatch.setattr(downloads, "DEFAULT_POLICY", RetryPolicy(attempts=2, base_s=0.0))
 
     async def short(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()

@@ -1,4 +1,4 @@
-"""Which experiments a user means."""
+"""Which projects a user means, in whatever word the source has for them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ _SHOWN = 10
 
 
 class Chosen:
-    """Experiments named by name, id, or ``re:REGEX``, which has to match the whole name; none means all.
+    """Projects named by name, id, or ``re:REGEX``, which has to match the whole name; none means all.
+
+    Args:
+        noun: what the source calls a project.
 
     Raises:
         ConfigError: a regular expression is malformed.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], noun: str = "project") -> None:
         self._names = names
+        self._noun = noun
         self._plain = {name for name in names if not name.startswith(REGEX)}
         self._patterns = [_compiled(name) for name in names if name.startswith(REGEX)]
 
@@ -50,16 +54,18 @@ class Chosen:
                 continue
             if any(map(takes, trash)):
                 raise ConfigError(
-                    f"the experiment {name!r} is deleted",
+                    f"the {self._noun} {name!r} is deleted",
                     side=Side.SOURCE,
                     remedy="restore it, or ask for deleted ones as well",
                 )
             raise ConfigError(
-                f"there is no experiment {name!r}", side=Side.SOURCE, remedy=_nearest(name, projects)
+                f"there is no {self._noun} {name!r}",
+                side=Side.SOURCE,
+                remedy=_nearest(name, projects, self._noun),
             )
 
 
-def _nearest(name: str, projects: Sequence[Project]) -> str:
+def _nearest(name: str, projects: Sequence[Project], noun: str) -> str:
     names = [project.namespace.project for project in projects]
     folded = {each.casefold(): each for each in names}
     wanted = name.removeprefix(REGEX).casefold()
@@ -68,7 +74,7 @@ def _nearest(name: str, projects: Sequence[Project]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(folded[each]) for each in near[:_SHOWN])}?"
     if not names:
-        return "the store has no experiments"
+        return f"the source has no {noun}s"
     more = ", …" if len(names) > _SHOWN else ""
     return f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}"
 
