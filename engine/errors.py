@@ -2,6 +2,7 @@
 
     EngineError
     ├── ConfigError          the request itself is wrong; nothing was started
+    ├── PreflightError       several things stand in the way; nothing was started
     ├── AuthError            a side refused the credentials (HTTP 401/403)
     ├── NotFound             an object is not there (any more)
     ├── Conflict             an object exists with other content, or an id is burnt
@@ -23,6 +24,8 @@ Every error says which side it happened on, to which object, why, and what to do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -68,15 +71,19 @@ class EngineError(Exception):
         self.exc = exc
 
     def __str__(self) -> str:
-        where = "" if self.side is Side.LOCAL else f"{self.side}: "
-        what = f" [{self.subject}]" if self.subject else ""
-        then = f" ({self.remedy})" if self.remedy else ""
-        return f"{where}{self.message}{what}{then}"
+        return _sentence(self.side, self.message, self.subject, self.remedy)
 
     @property
     def kind(self) -> str:
         """The stable name of this kind of error in events, ledgers and reports."""
         return type(self).__name__
+
+
+def _sentence(side: Side, message: str, subject: str | None, remedy: str | None) -> str:
+    where = "" if side is Side.LOCAL else f"{side}: "
+    what = f" [{subject}]" if subject else ""
+    then = f" ({remedy})" if remedy else ""
+    return f"{where}{message}{what}{then}"
 
 
 class ConfigError(EngineError):
@@ -129,3 +136,55 @@ class RateLimited(Transient):
 
 class CommError(EngineError):
     """The side answered, and the answer is a permanent refusal or makes no sense."""
+
+
+class Severity(StrEnum):
+    """Whether a problem stands in the way."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that was found before anything was written.
+
+    Attributes:
+        kind: a stable word: the kind of the error, or what is warned of, for example ``clock_skew``.
+    """
+
+    severity: Severity = Severity.WARNING
+    kind: str
+    message: str
+    side: Side = Side.LOCAL
+    subject: str | None = None
+    remedy: str | None = None
+
+    @classmethod
+    def of(cls, error: EngineError) -> Problem:
+        return cls(
+            severity=Severity.ERROR,
+            kind=error.kind,
+            message=error.message,
+            side=error.side,
+            subject=error.subject,
+            remedy=error.remedy,
+        )
+
+    def __str__(self) -> str:
+        return _sentence(self.side, self.message, self.subject, self.remedy)
+
+
+class PreflightError(EngineError):
+    """Several things stand in the way, and nothing was started.
+
+    Attributes:
+        errors: each of them as it would have been raised alone.
+        problems: the same, and the warnings.
+    """
+
+    def __init__(self, errors: Sequence[EngineError], warnings: Sequence[Problem] = ()) -> None:
+        told = "".join(f"\n  {number}. {error}" for number, error in enumerate(errors, 1))
+        super().__init__(f"{len(errors)} things stand in the way, and nothing was started:{told}")
+        self.errors = tuple(errors)
+        self.problems = (*map(Problem.of, errors), *warnings)

@@ -11,18 +11,20 @@ after which ``mytracker:…`` is a URI that every command understands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, EngineError, Problem
 from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
     HistoryChunk,
+    HistorySize,
     Json,
     Namespace,
     Project,
@@ -156,6 +158,66 @@ class RunWriter(Protocol):
             complete: False if some part of the run failed and will be retried another time.
         """
         ...
+
+
+# -- planning: what a side may offer besides ------------------------------------------------------
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A source that can tell how long histories are without reading them."""
+
+    async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
+        """By run id; a run that is left out has no history."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Where source projects would go.
+
+    Attributes:
+        targets: as ``Destination.prepare`` will return them.
+        missing: those of the targets that have to be created.
+        errors: why projects cannot be written to, or cannot go where they are sent.
+        warnings: for example names that have to change.
+    """
+
+    targets: Mapping[Namespace, Namespace] = field(default_factory=dict)
+    missing: frozenset[Namespace] = frozenset()
+    errors: tuple[EngineError, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """A destination that can tell what a transfer would be like; nothing is written. Used inside ``open``."""
+
+    async def survey(self, projects: Sequence[Project]) -> Survey:
+        """Look at the places that ``prepare`` will prepare."""
+        ...
+
+    def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
+        """As ``open_run``, after ``survey``; what would change shape is recorded as a loss."""
+        ...
+
+
+class RunRehearsal(Protocol):
+    """One run, as if it were written. Only what is told to it counts.
+
+    Attributes:
+        requests: what the run takes so far, by kind.
+        spool: bytes of temporary data that one part of it needs at most.
+    """
+
+    requests: Counter[str]
+    spool: int
+
+    def history(self, size: HistorySize) -> None: ...
+
+    async def files(self, files: AsyncIterator[RunFile]) -> None: ...
+
+    async def artifact(self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,6 +182,30 @@ HistoryChunk: TypeAlias = MetricPoints | HistoryRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySize:
+    """How long the history of a run is, found out without reading it.
+
+    Attributes:
+        points: values in it.
+        exact: whether ``points`` was counted rather than estimated.
+        rows: different steps at least; the rows that a destination makes of it are about as many.
+        keys: the names of its metrics.
+        repeated: points whose key had a value on that step before; None if that is not known.
+        lowest_step, highest_step: None if that is not known, or there are no points.
+        requests: what reading it takes; less than one where a request tells several histories.
+    """
+
+    points: int
+    exact: bool = True
+    rows: int = 0
+    keys: tuple[str, ...] = ()
+    repeated: int | None = None
+    lowest_step: int | None = None
+    highest_step: int | None = None
+    requests: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Some bytes that a source can read.
 
@@ -273,6 +297,8 @@ class SystemInfo:
         version: of the product or of the schema.
         identity: who we are there, if it has users.
         notes: consequences of features that it lacks, one sentence each.
+        server: the same for any two URIs of one installation, so that source and destination can be told
+            apart; None if only the whole URI says where it is.
     """
 
     uri: str
@@ -280,6 +306,7 @@ class SystemInfo:
     version: str | None = None
     identity: str | None = None
     notes: tuple[str, ...] = ()
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
