@@ -18,10 +18,14 @@ from engine.transfer.throttle import Throttles
 
 @dataclass(slots=True)
 class Counters:
-    """What was moved so far; sides add to it as things are acknowledged."""
+    """What was moved so far; sides add to it as things are acknowledged.
+
+    ``rows_again`` are those among ``rows`` that the destination had, as they were or otherwise.
+    """
 
     points: int = 0
     rows: int = 0
+    rows_again: int = 0
     files: int = 0
     bytes: int = 0
     requests: int = 0

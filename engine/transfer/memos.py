@@ -48,13 +48,16 @@ class RunMemos:
     _run: str
     _place: str
 
-    async def put(self, kind: Kind, name: str, value: Json) -> None:
+    async def put(self, kind: Kind, name: str, value: Json, *, settled: bool = False) -> None:
         """Remember a JSON value; it is on disk a moment later, with whatever else was handed over.
+
+        Args:
+            settled: return when it is on disk, for what takes back something that will not be true any more.
 
         Raises:
             Outage: the ledger cannot be written any more.
         """
-        await self._note(kind, name, State.PENDING, orjson.dumps(value).decode())
+        await self._note(kind, name, State.PENDING, orjson.dumps(value).decode(), settled=settled)
 
     async def forget(self, kind: Kind, name: str) -> None:
         """What it is about is done."""
@@ -75,18 +78,19 @@ class RunMemos:
             if item.note is not None and item.destination == self._place
         }
 
-    async def _note(self, kind: Kind, name: str, state: State, note: str | None) -> None:
+    async def _note(
+        self, kind: Kind, name: str, state: State, note: str | None, *, settled: bool = False
+    ) -> None:
         assert kind in MEMOS
         if self._memos.ledger is None:
             return
-        await self._memos.ledger.note(
-            Item(
-                kind=kind,
-                project=self._project,
-                run=self._run,
-                name=name,
-                state=state,
-                destination=self._place,
-                note=note,
-            )
+        item = Item(
+            kind=kind,
+            project=self._project,
+            run=self._run,
+            name=name,
+            state=state,
+            destination=self._place,
+            note=note,
         )
+        await (self._memos.ledger.settle(item) if settled else self._memos.ledger.note(item))

@@ -52,7 +52,7 @@ mutation UpsertBucket(
     notes: $notes, commit: $commit, config: $config, host: $host, jobProgram: $program, jobRepo: $repo,
     jobType: $jobType, state: $state, tags: $tags, summaryMetrics: $summaryMetrics
   }) {
-    bucket { id name displayName project { name entity { name } } }
+    bucket { id name displayName historyLineCount project { name entity { name } } }
     inserted
   }
 }

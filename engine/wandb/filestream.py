@@ -2,7 +2,7 @@
 
 Lines are numbered by the server from the ``offset`` of their request, so that a request that is sent
 again writes the same lines. The last lines are kept back for ``finish``, which adds the summary and
-the exit code; a small run costs one request in all.
+the exit code; a small run costs one request in all. Lines that the server is known to have are not sent.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from engine.records import Json, Namespace
 from engine.transfer.context import Context
 from engine.transfer.throttle import Endpoint
 from engine.wandb.client import WandbClient
+from engine.wandb.resume import SentRows
 from engine.wandb.rows import LINE_LIMIT, Lines
 
 REQUEST_LIMIT = 19 * 512 * 1024
@@ -48,6 +49,7 @@ class FileStream:
     namespace: Namespace
     run_id: str
     subject: str
+    sent: SentRows
     beats: bool = True
     """Whether a long silence is broken; not for a run that is not to start."""
     too_long: int = 0
@@ -55,11 +57,10 @@ class FileStream:
     _lines: list[str] = field(default_factory=list)
     _size: int = 0
     _points: int = 0
-    _offset: int = 0
     _last_request: float = field(default_factory=time.monotonic)
 
     async def add(self, rows: Lines) -> None:
-        """Take history lines, and send what fills a request."""
+        """Take history lines, leave out what the server has, and send what fills a request."""
         for line, points in zip(rows.lines, rows.points, strict=True):
             # Only a line of many characters can be too long in bytes; most need no counting.
             size = len(line) if line.isascii() else len(line.encode("utf-8", "surrogatepass"))
@@ -71,6 +72,8 @@ class FileStream:
             self._lines.append(line)
             self._size += size
             self._points += points
+            if self.sent.rows + len(self._lines) == self.sent.next_check and self.sent.has(self._lines):
+                self._forget_lines()
 
     async def settle(self) -> None:
         """All lines were added; send them now unless they are few enough to wait for ``finish``."""
@@ -89,7 +92,7 @@ class FileStream:
 
         Args:
             uploaded: names of run files that were put, for servers that their object store does not tell.
-            exit_code: None leaves the run open.
+            exit_code: None leaves the run open, so that another transfer may go on with it.
         """
         rest: dict[str, Json] = {}
         if names := list(uploaded):
@@ -101,7 +104,7 @@ class FileStream:
         if summary is not None and self._size + len(summary) > REQUEST_LIMIT:
             await self._send({})
         if rest or summary is not None or self._lines:
-            await self._send(rest, summary=summary)
+            await self._send(rest, summary=summary, ends=exit_code is not None)
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncGenerator[None]:
@@ -120,16 +123,28 @@ class FileStream:
         if failures:
             raise failures[0]
 
-    async def _send(self, rest: Mapping[str, Json], *, summary: str | None = None) -> None:
+    async def _send(
+        self, rest: Mapping[str, Json], *, summary: str | None = None, ends: bool = False
+    ) -> None:
         files: dict[str, Json] = {}
         if self._lines:
-            files[HISTORY] = {"offset": self._offset, "content": self._lines}
+            await self.sent.sending(self.subject)
+            files[HISTORY] = {"offset": self.sent.rows, "content": self._lines}
         if summary is not None:
             files[SUMMARY] = {"offset": 0, "content": [summary]}
         await self._post({"files": files, **rest} if files else dict(rest))
-        self._offset += len(self._lines)
+        if not self._lines:
+            return
         self.context.counters.rows += len(self._lines)
         self.context.counters.points += self._points
+        self.context.counters.rows_again += max(0, min(len(self._lines), self.sent.held - self.sent.rows))
+        self.sent.acknowledged(self._lines)
+        self._forget_lines()
+        # Of a run that has ended nobody asks again how far it came.
+        if not ends:
+            await self.sent.remember()
+
+    def _forget_lines(self) -> None:
         self._lines, self._size, self._points = [], 0, 0
 
     async def _post(self, request: Mapping[str, Json]) -> None:

@@ -36,6 +36,7 @@ from engine.wandb.filestream import FileStream
 from engine.wandb.jsontext import encode_json
 from engine.wandb.mapping import RunMapping
 from engine.wandb.points import PointStore
+from engine.wandb.resume import SentRows
 from engine.wandb.rows import (
     LINE_LIMIT,
     MERGED_MS,
@@ -68,9 +69,10 @@ async def open_run(
     Raises:
         Conflict: a run of this id was deleted, so that the server never takes the id again.
     """
-    storage_id, placed = await _upsert(client, namespace, mapping)
+    bucket, placed = await _upsert(client, namespace, mapping)
+    memos = context.memos.of(mapping.run, namespace)
     return WandbRunWriter(
-        storage_id=storage_id,
+        storage_id=bucket["id"],
         client=client,
         context=context,
         namespace=placed,
@@ -83,6 +85,7 @@ async def open_run(
             placed,
             mapping.id,
             mapping.subject,
+            sent=await SentRows.recall(memos, bucket["id"], bucket["historyLineCount"] or 0),
             beats=mapping.ending.upsert_state is None,
         ),
         files=FileUploads(
@@ -97,8 +100,8 @@ async def open_run(
     )
 
 
-async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> tuple[str, Namespace]:
-    """The server's own id of the run, and where it put it."""
+async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> tuple[Json, Namespace]:
+    """The run as the server has it, and where it put it."""
 
     async def attempt() -> Json:
         try:
@@ -117,7 +120,7 @@ async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping
     bucket = (await retrying(attempt))["upsertBucket"]["bucket"]
     # The server's spelling counts from here on.
     project = bucket["project"]
-    return bucket["id"], Namespace(project["entity"]["name"], project["name"])
+    return bucket, Namespace(project["entity"]["name"], project["name"])
 
 
 @dataclass(slots=True, kw_only=True)
