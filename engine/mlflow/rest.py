@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,13 +15,22 @@ from engine.errors import CommError, EngineError, NotFound, Side, Transient, Uns
 from engine.http import HttpClient, WebPage
 from engine.mlflow.artifacts import open_artifact_roots
 from engine.mlflow.history_rest import HistoryReader
+from engine.mlflow.history_sizes import estimated_size
 from engine.mlflow.rest_api import TrackingApi, classify
 from engine.mlflow.rest_auth import WORKSPACE, Access, access_of
 from engine.mlflow.rest_json import experiment_of, run_of
 from engine.mlflow.rest_listing import EXPERIMENTS_PATH, PAGE, RunListing, parent_ids, runs_by_id, search
-from engine.mlflow.store import ArtifactRepository, Kin, LatestMetric, RawExperiment, RawRun, Store
+from engine.mlflow.store import (
+    ArtifactRepository,
+    Kin,
+    LatestMetric,
+    Listed,
+    RawExperiment,
+    RawRun,
+    Store,
+)
 from engine.protocols import SystemOptions, Unreadable
-from engine.records import Json, MetricPoints, SystemInfo
+from engine.records import HistorySize, Json, MetricPoints, SystemInfo
 from engine.transfer.retry import RetryPolicy, retrying
 
 if TYPE_CHECKING:
@@ -266,6 +275,9 @@ class RestStore:
         latest: Mapping[str, LatestMetric],
     ) -> AsyncGenerator[MetricPoints]:
         return self._histories.read(run_id, latest)
+
+    async def sizes(self, runs: Sequence[Listed]) -> Mapping[str, HistorySize]:
+        return {run.run_id: estimated_size(run.latest, bulk=self._dialect.bulk_history) for run in runs}
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:
         return self._roots.repository(artifact_uri, run_id)

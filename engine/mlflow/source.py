@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import cast
@@ -13,7 +13,7 @@ import orjson
 from engine.fingerprints import fingerprint
 from engine.mlflow.filters import parse_filter
 from engine.mlflow.mapping import project_of, run_of
-from engine.mlflow.store import ArtifactRepository, LatestMetric, RawExperiment
+from engine.mlflow.store import ArtifactRepository, LatestMetric, Listed, RawExperiment
 from engine.mlflow.tree import RunTree
 from engine.mlflow.uri import open_store
 from engine.protocols import SystemOptions, Unreadable
@@ -22,6 +22,7 @@ from engine.records import (
     ArtifactEntry,
     Blob,
     HistoryChunk,
+    HistorySize,
     Project,
     Run,
     RunFile,
@@ -115,9 +116,11 @@ class MlflowSource:
                 # A new point of a metric shows in its latest one, unless it is older than that.
                 yield replace(run, fingerprint=fingerprint(run, run.locator))
 
+    async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
+        return await self._store.sizes([_listed(run) for run in runs])
+
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
-        latest = cast("Mapping[str, LatestMetric]", run.locator)
-        chunks = self._store.history(run.extra["experiment_id"], run.id, latest)
+        chunks = self._store.history(*_listed(run))
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
@@ -166,6 +169,10 @@ class MlflowSource:
         """The repository of an artifact or of one of its files, and how it calls that file."""
         run_id, uri, *file = orjson.loads(locator)
         return self._store.artifacts(run_id, uri), file[0] if file else ""
+
+
+def _listed(run: Run) -> Listed:
+    return Listed(run.extra["experiment_id"], run.id, cast("Mapping[str, LatestMetric]", run.locator))
 
 
 def _locator(*parts: str) -> str:

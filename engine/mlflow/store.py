@@ -7,13 +7,13 @@ so that all three kinds of store behave alike.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from engine.records import ArtifactEntry, Blob, DatasetInput, MetricPoints, SystemInfo
+from engine.records import ArtifactEntry, Blob, DatasetInput, HistorySize, MetricPoints, SystemInfo
 
 if TYPE_CHECKING:
     from engine.mlflow.filters import RunFilter
@@ -104,6 +104,14 @@ class Kin:
     parent_id: str | None
 
 
+class Listed(NamedTuple):
+    """As much of a listed run as finding its history needs."""
+
+    experiment_id: str
+    run_id: str
+    latest: Mapping[str, LatestMetric]
+
+
 class ArtifactRepository(Protocol):
     """The files below one artifact URI."""
 
@@ -168,6 +176,10 @@ class Store(Protocol):
         Args:
             latest: what ``RawRun.latest`` said: all keys, and a hint at how long each history is.
         """
+        ...
+
+    async def sizes(self, runs: Sequence[Listed]) -> Mapping[str, HistorySize]:
+        """How long the histories of these runs are, by id, without reading them."""
         ...
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:

@@ -13,12 +13,21 @@ from engine.mlflow.artifacts import open_artifact_roots
 from engine.mlflow.files.disk import explain
 from engine.mlflow.files.layout import Layout, RunPlace
 from engine.mlflow.files.metrics import points_of
+from engine.mlflow.files.sizes import lines_by_key
 from engine.mlflow.filters import RunFilter
 from engine.mlflow.points import metric_points
-from engine.mlflow.store import ACTIVE, ArtifactRepository, Kin, LatestMetric, RawExperiment, RawRun
+from engine.mlflow.store import (
+    ACTIVE,
+    ArtifactRepository,
+    Kin,
+    LatestMetric,
+    Listed,
+    RawExperiment,
+    RawRun,
+)
 from engine.mlflow.threads import Threads
 from engine.protocols import SystemOptions, Unreadable
-from engine.records import MetricPoints, SystemInfo
+from engine.records import HistorySize, MetricPoints, SystemInfo
 from engine.transfer.context import Context
 
 READERS = 4
@@ -118,7 +127,7 @@ class FileStore:
     ) -> AsyncGenerator[MetricPoints]:
         if not latest:
             return
-        metrics = self._layout.experiment_path(experiment_id) / run_id / "metrics"
+        metrics = self._metrics(experiment_id, run_id)
         batches = self._threads.iterate(points_of(self._layout.disk, metrics))
         async with aclosing(batches):
             async for batch in batches:
@@ -132,6 +141,24 @@ class FileStore:
                         exc=error,
                     ) from error
                 yield points
+
+    async def sizes(self, runs: Sequence[Listed]) -> Mapping[str, HistorySize]:
+        def count() -> dict[str, HistorySize]:
+            return {run.run_id: self._size(run) for run in runs if run.latest}
+
+        return await self._threads.run(count)
+
+    def _size(self, run: Listed) -> HistorySize:
+        lines = lines_by_key(self._layout.disk, self._metrics(run.experiment_id, run.run_id))
+        return HistorySize(
+            points=sum(lines.values()),
+            rows=max(lines.values(), default=0),
+            keys=tuple(lines),
+            highest_step=max(point.step for point in run.latest.values()),
+        )
+
+    def _metrics(self, experiment_id: str, run_id: str) -> Path:
+        return self._layout.experiment_path(experiment_id) / run_id / "metrics"
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:
         return self._roots.repository(artifact_uri, run_id)

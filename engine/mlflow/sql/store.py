@@ -18,10 +18,11 @@ from engine.mlflow.points import metric_points, restore_infinities
 from engine.mlflow.sql import runs as tables
 from engine.mlflow.sql.database import BadCell, Database, Session
 from engine.mlflow.sql.heads import release_of
-from engine.mlflow.store import ArtifactRepository, Kin, LatestMetric, RawExperiment, RawRun
+from engine.mlflow.sql.sizes import portions, sizes
+from engine.mlflow.store import ArtifactRepository, Kin, LatestMetric, Listed, RawExperiment, RawRun
 from engine.mlflow.threads import Threads
 from engine.protocols import SystemOptions, Unreadable
-from engine.records import MetricPoints, SystemInfo
+from engine.records import HistorySize, MetricPoints, SystemInfo
 from engine.transfer.context import Context
 from engine.transfer.retry import RetryPolicy, retrying
 
@@ -196,6 +197,12 @@ class SqlStore:
                 remedy="repair its rows in table metrics, or migrate without histories",
                 exc=error,
             ) from error
+
+    async def sizes(self, runs: Sequence[Listed]) -> Mapping[str, HistorySize]:
+        found: dict[str, HistorySize] = {}
+        for run_ids in portions(runs):
+            found |= await self._read(sizes, run_ids)
+        return found
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:
         return self._roots.repository(artifact_uri, run_id)
