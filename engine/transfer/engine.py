@@ -26,12 +26,16 @@ from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
 from engine.transfer.journal import Journal
 from engine.transfer.ledger import open_ledger
+from engine.transfer.memos import Memos
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
+from engine.transfer.session_log import Began, SessionLog, session_log
 from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 
 EVENT_BUFFER = 1_024
 PROGRESS_EVERY_S = 0.5
+LOSS_EXAMPLES = 5
+"""Of each kind, told at the end."""
 
 
 class Engine:
@@ -66,6 +70,7 @@ class Engine:
         self._pipeline: Pipeline
         self._context: Context
         self._connected: Connected
+        self._log: SessionLog
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -98,6 +103,9 @@ class Engine:
                     scratch=spool,
                 )
             )
+            began = Began.by_me(self._source.uri, self._destination.uri, self._options.command)
+            self._log = stack.enter_context(session_log(self._options.state_dir, began))
+            self._context.memos = Memos(ledger, reads=self._options.incremental)
             self._context.source = await stack.enter_async_context(self._source.open(self._context))
             self._connected = Connected(
                 source=self._context.source,
@@ -117,6 +125,7 @@ class Engine:
                 self._emit,
                 self._context.downloads,
             )
+            self._log.see(self._connected)
             self._tasks = await stack.enter_async_context(Background())
             self._stack = stack.pop_all()
         return self
@@ -187,6 +196,7 @@ class Engine:
             await self._emit(ItemFailed.of("transfer", "transfer", self._error))
         await self._emit(self._progress(began))
         await self._emit(self._finished())
+        self._result.samples = self._log.samples
         self._ended.set()
 
     async def _report_progress(self, began: float) -> None:
@@ -197,6 +207,7 @@ class Engine:
 
     def _progress(self, began: float) -> Progress:
         result, counters = self._result, self._result.counters
+        throttles = tuple(self._context.throttles.states())
         return Progress(
             enumerating=self._pipeline.enumerating,
             runs_found=result.runs_found,
@@ -211,11 +222,13 @@ class Engine:
             waiting=(
                 *(
                     f"{state.host} does not answer ({state.endpoint}, {state.down_s:.0f} s)"
-                    for state in self._context.throttles.states()
+                    for state in throttles
                     if state.down_s is not None
                 ),
                 *sorted(self._context.notices),
             ),
+            throttles=throttles,
+            losses=dict(result.losses),
         )
 
     def _finished(self) -> Finished:
@@ -232,9 +245,13 @@ class Engine:
             elapsed_s=result.elapsed_s,
             runs_skipped=result.runs_skipped,
             exit_status=3 if self._error is not None else result.exit_status,
+            loss_examples=tuple(
+                loss for examples in result.loss_examples.values() for loss in examples[:LOSS_EXAMPLES]
+            ),
         )
 
     async def _emit(self, event: Event) -> None:
+        self._log.see(event)
         for subscriber in list(self._subscribers):
             try:
                 if isinstance(event, Progress):

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from engine.errors import EngineError
 from engine.records import Json, Loss, SystemInfo
+from engine.transfer.throttle import ThrottleState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ class Progress(Event):
     """Where the transfer stands; sent a few times a second.
 
     ``runs_found`` still grows while ``enumerating`` is true. ``waiting`` says what is waited for: servers
-    that are down, a disk that is full. ``runs_skipped`` arrived in an earlier transfer.
+    that are down, a disk that is full. ``runs_skipped`` arrived in an earlier transfer. ``throttles`` has
+    one entry for each host and class of endpoint that was asked, ``losses`` the values so far by kind.
     """
 
     type: ClassVar[str] = "progress"
@@ -100,11 +102,13 @@ class Progress(Event):
     elapsed_s: float
     waiting: tuple[str, ...] = ()
     runs_skipped: int = 0
+    throttles: tuple[ThrottleState, ...] = ()
+    losses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """The last event. ``exit_status`` is as the command line gives it."""
+    """The last event: ``exit_status`` as of the command line, ``loss_examples`` a few of each kind."""
 
     type: ClassVar[str] = "finished"
     runs_done: int
@@ -118,3 +122,4 @@ class Finished(Event):
     elapsed_s: float
     exit_status: int
     runs_skipped: int = 0
+    loss_examples: tuple[Loss, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from engine.records import Loss, Selection
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.context import Counters
-from engine.transfer.events import ItemFailed
+from engine.transfer.events import ItemFailed, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Options:
         incremental: leave out what the ledger proves, instead of applying everything again.
         recheck_artifacts: list the artifacts of proven runs too, as MLflow lets them change without a trace
             in the run.
+        command: by which a person can do it again, without secrets; told in the session log.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -60,6 +61,7 @@ class Options:
     state_dir: Path | None = None
     incremental: bool = True
     recheck_artifacts: bool = False
+    command: str | None = None
 
     @property
     def parts(self) -> frozenset[str]:
@@ -84,6 +86,7 @@ class Result:
         loss_examples: the first of each kind.
         elapsed_s: wall time.
         interrupted: True if it was told to stop before all was done.
+        samples: counters and throttles over time, once a second of the last minutes, thinner before that.
     """
 
     MAX_FAILURES = 1_000
@@ -99,6 +102,7 @@ class Result:
     loss_examples: dict[str, list[Loss]] = field(default_factory=dict)
     elapsed_s: float = 0.0
     interrupted: bool = False
+    samples: Sequence[Progress] = ()
 
     @property
     def exit_status(self) -> int:
