@@ -56,7 +56,7 @@ def _show(console: Console, migration: MigrationStatus) -> None:
         cause = failures.cause
         console.print(
             f"[red]failed[/] {failures.count:,} × {failures.kind}: {cause.side}: {cause.kind}: "
-            f"{escape(cause.message)} (for example {escape(failures.example)})"
+            f"{escape(cause.message)} (for example {escape(failures.examples[0].subject)})"
         )
         if cause.remedy:
             console.print(f"       {escape(cause.remedy)}")

@@ -291,7 +291,9 @@ def test_status_counts_by_kind_and_state_and_groups_failures_by_cause(store):
         Kind.RUN: {State.FAILED: 9},
         Kind.HISTORY: {State.FAILED: 9, State.DONE: 3},
     }
-    causes = [(failures.cause.message, failures.count, failures.example) for failures in first.failures]
+    causes = [
+        (failures.cause.message, failures.count, failures.examples[0].subject) for failures in first.failures
+    ]
     assert causes[0] == ("too long", 7, "vision/r0")
     assert set(causes[1:]) == {("gone", 1, "vision/r7"), ("too long \\0", 1, "vision/r8")}
     assert second.counts == {}
