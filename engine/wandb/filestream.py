@@ -138,11 +138,11 @@ class FileStream:
         self.context.counters.rows += len(self._lines)
         self.context.counters.points += self._points
         self.context.counters.rows_again += max(0, min(len(self._lines), self.sent.held - self.sent.rows))
-        self.sent.acknowledged(self._lines)
-        self._forget_lines()
         # Of a run that has ended nobody asks again how far it came.
         if not ends:
+            self.sent.acknowledged(self._lines)
             await self.sent.remember()
+        self._forget_lines()
 
     def _forget_lines(self) -> None:
         self._lines, self._size, self._points = [], 0, 0
