@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.sandbox import Account, Sandbox
+from engine.sandbox.objects import Intercept
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,24 @@ def send(
 
 @contextmanager
 def running_sandbox(
-    data_dir: Path, *, accounts: Sequence[Account] = (Account("rehearsal"),), port: int = 0
+    data_dir: Path,
+    *,
+    accounts: Sequence[Account] = (Account("rehearsal"),),
+    port: int = 0,
+    intercept: Intercept | None = None,
 ) -> Generator[RunningSandbox]:
-    """Serve a sandbox while the block runs; the same directory continues an earlier one."""
+    """Serve a sandbox while the block runs; the same directory continues an earlier one.
+
+    ``intercept`` stands in front of every request, also those for objects.
+    """
     started = threading.Event()
     box: dict[str, Any] = {}
 
     async def main() -> None:
         box["loop"], box["stop"] = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with Sandbox(data_dir, accounts=accounts, port=port) as sandbox:
+            async with Sandbox(data_dir, accounts=accounts, port=port, intercept=intercept) as sandbox:
+                sandbox.objects.intercept = intercept
                 box["sandbox"] = RunningSandbox(sandbox.url, sandbox.api_key, dict(sandbox.keys), data_dir)
                 started.set()
                 await box["stop"].wait()
