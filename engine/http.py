@@ -310,6 +310,7 @@ class HttpClient:
                     ) as answer:
                         upload.answered()
                         ticket.headers(answer.headers)
+                        self._context.clocks.note(self.side, host, answer.headers)
                         error = await self._error_of(answer, method, is_object=is_object)
                         if error is not None:
                             error.side, error.subject = self.side, error.subject or what

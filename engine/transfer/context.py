@@ -12,6 +12,7 @@ from engine.records import Loss, SystemInfo
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import ByteBudget
+from engine.transfer.clocks import Clocks
 from engine.transfer.memos import Memos
 from engine.transfer.throttle import Throttles
 
@@ -103,6 +104,7 @@ class Context:
         patience_s: how long something that is in the way (a full disk) is waited out.
         notices: what is being waited for on this machine, one sentence each, for people to see.
         memos: what is remembered of runs that are half done.
+        clocks: how far those of the servers are from ours.
     """
 
     spool: Path
@@ -118,6 +120,7 @@ class Context:
     patience_s: float = PATIENCE_S
     notices: set[str] = field(default_factory=set)
     memos: Memos = field(default_factory=Memos)
+    clocks: Clocks = field(default_factory=Clocks)
 
     def lose(self, kind: str, subject: str, detail: str, count: int = 1) -> None:
         """Record that something did not arrive exactly as it was."""

@@ -70,7 +70,7 @@ class ArtifactWriter:
                     entries=staged,
                     multipart=self.multipart,
                 )
-                existed = await version.create(self._input(artifact, name, namespace, run_id, staged))
+                existed = await version.create(self.announcement(artifact, name, namespace, run_id, staged))
                 if not existed:
                     await version.upload()
                     await version.commit()
@@ -79,9 +79,10 @@ class ArtifactWriter:
             return Receipt(items=1, skipped=True)
         return Receipt(items=1, files=len(sizes), bytes=sum(sizes))
 
-    def _input(
+    def announcement(
         self, artifact: Artifact, name: str, namespace: Namespace, run_id: str, entries: Sequence[Entry]
     ) -> dict[str, Json]:
+        """The input of ``createArtifact``; what the server does not take is recorded as a loss."""
         aliases = [alias for alias in artifact.aliases if names.is_alias(alias) and alias != "latest"]
         self._lose(artifact, "alias_dropped", len({*artifact.aliases} - {*aliases, "latest"}))
         tags = [tag for tag in artifact.tags if names.is_artifact_tag(tag)]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from engine.errors import AuthError, ConfigError, Conflict, Side
-from engine.protocols import RunWriter, SystemOptions
+from engine.errors import AuthError, ConfigError, Conflict, EngineError, Side
+from engine.protocols import RunRehearsal, RunWriter, Survey, SystemOptions
 from engine.records import Namespace, Project, Run, SystemInfo
 from engine.transfer.context import Context
 from engine.wandb import documents, uri
 from engine.wandb.artifacts import ArtifactWriter
-from engine.wandb.client import Identity, WandbClient, connect
+from engine.wandb.client import WandbClient, connect
 from engine.wandb.digests import Multipart
 from engine.wandb.fanout import KeyedLocks, for_each
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
-from engine.wandb.names import is_project_name, project_names
+from engine.wandb.placement import Placement, members
+from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.run_writer import open_run
 from engine.wandb.uploads import Uploader
 
@@ -55,24 +55,33 @@ class WandbDestination:
             )
         self._multipart = multipart or Multipart()
         self._shared: set[Namespace] = set()
+        self._surveyed: Survey | None = None
         self._client: WandbClient
         self._context: Context
-        self._identity: Identity
+        self._placement: Placement
         self._artifacts: ArtifactWriter
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         async with connect(self._location.base_url, self._options.api_key, context) as client:
-            self._client, self._context = client, context
-            self._identity = await client.identify()
+            self._client, self._context, self._surveyed = client, context, None
+            identity = await client.identify()
             lanes = Lanes(context.concurrency, context.budget)
             uploader = Uploader(client, lanes, context.uploads)
             self._artifacts = ArtifactWriter(client, context, uploader, KeyedLocks(), self._multipart)
-            await self._check_entity(self._entity())
+            self._placement = Placement(
+                location=self._location,
+                as_groups=self._options.experiments_as == "group",
+                identity=identity,
+                remap=context.remap,
+                system=self._system(),
+            )
+            await self._check_entity(self._placement.entity)
             yield SystemInfo(
                 uri=self.uri,
                 product="W&B",
-                identity=self._identity.username or self._identity.entity,
+                identity=identity.username or identity.entity,
+                server=f"wandb:{self._location.base_url}",
                 notes=tuple(
                     f"this server lacks {feature}: {consequence}"
                     for feature, consequence in _CONSEQUENCES.items()
@@ -82,101 +91,101 @@ class WandbDestination:
 
     # -- projects --------------------------------------------------------------------------------
 
+    async def survey(self, projects: Sequence[Project]) -> Survey:
+        targets, errors = self._placement.targets([project.namespace for project in projects])
+        self._shared = self._placement.shared(targets)
+        missing: set[Namespace] = set()
+        for entity in sorted({target.entity for target in targets.values()} - {self._placement.entity}):
+            try:
+                await self._check_entity(entity)
+            except EngineError as error:
+                errors.append(error)
+        closed = {error.subject for error in errors}
+
+        async def look(target: Namespace) -> None:
+            try:
+                if not await self._is_there(target):
+                    missing.add(target)
+            except AuthError as error:
+                errors.append(error)
+
+        places = {target for target in targets.values() if f"entity {target.entity}" not in closed}
+        await for_each(sorted(places), look, limit=PREPARING)
+        self._surveyed = Survey(
+            targets=targets,
+            missing=frozenset(missing),
+            errors=tuple(errors),
+            warnings=tuple(self._placement.warnings(targets)),
+        )
+        return self._surveyed
+
     async def prepare(self, projects: Sequence[Project]) -> Mapping[Namespace, Namespace]:
-        targets = self._targets([project.namespace for project in projects])
-        members: dict[Namespace, list[Project]] = defaultdict(list)
-        for project in projects:
-            members[targets[project.namespace]].append(project)
-        # Where experiments meet in one project, the group is what tells them apart.
-        self._shared = {
-            target
-            for target, sources in members.items()
-            if len(sources) > 1 or target.project == self._single_project()
-        }
-        for entity in {target.entity for target in members} - {self._entity()}:
-            await self._check_entity(entity)
-        await for_each(members.items(), self._ensure, limit=PREPARING)
-        return targets
-
-    def _targets(self, sources: Sequence[Namespace]) -> dict[Namespace, Namespace]:
-        targets: dict[Namespace, Namespace] = {}
-        for source in sources:
-            if wish := self._wish(source):
-                targets[source] = self._wished(wish)
-            elif single := self._single_project():
-                targets[source] = Namespace(self._entity(), single)
-        named = project_names([source for source in sources if source not in targets])
-        return targets | {source: Namespace(self._entity(), name) for source, name in named.items()}
-
-    def _wish(self, source: Namespace) -> str | None:
-        return self._context.remap.get(source.path) or self._context.remap.get(source.project)
-
-    def _wished(self, wish: str) -> Namespace:
-        entity, slash, project = wish.partition("/")
-        if not slash:
-            entity, project = self._entity(), wish
-        if not entity or not is_project_name(project):
-            raise ConfigError(
-                f"cannot remap to {wish!r}",
-                side=Side.DESTINATION,
-                remedy="write entity/project or project, at most 128 characters and none of / \\ # ? % :",
+        survey = self._surveyed
+        if survey is None or survey.targets.keys() != {project.namespace for project in projects}:
+            survey = await self.survey(projects)
+        if survey.errors:
+            raise survey.errors[0]
+        for source, target in self._placement.renamed(survey.targets).items():
+            self._context.lose(
+                "project_renamed",
+                f"project {source}",
+                f"became {target}; the name is kept in its description and in each run",
             )
-        return Namespace(entity, project)
+        of_target = members(survey.targets)
+        by_name = {project.namespace: project for project in projects}
 
-    def _single_project(self) -> str | None:
-        if self._location.project is None and self._options.experiments_as == "group":
-            return f"imported-from-{self._system()}"
-        return self._location.project
+        async def create(target: Namespace) -> None:
+            await self._create(target, [by_name[source] for source in of_target[target]])
 
-    def _entity(self) -> str:
-        entity = self._location.entity or self._identity.entity
-        if not entity:
-            raise ConfigError(
-                "no entity is given, and this account has no default one",
-                side=Side.DESTINATION,
-                remedy=f"write wandb:ENTITY/PROJECT with one of {', '.join(self._identity.entities)}",
-            )
-        return entity
+        await for_each(sorted(survey.missing), create, limit=PREPARING)
+        return survey.targets
 
     async def _check_entity(self, entity: str) -> None:
         """A write never creates an entity, so a wrong one is better told before anything starts."""
-        if entity in self._identity.entities:
-            return
-        data = await self._client.graphql(documents.ENTITY, {"name": entity}, f"entity {entity}")
-        if data.get("entity") is None:
+        subject = f"entity {entity}"
+        found = (await self._client.graphql(documents.ENTITY, {"name": entity}, subject)).get("entity")
+        own = self._placement.identity.entities
+        if found is None and entity not in own:
             raise ConfigError(
                 f"the entity {entity!r} does not exist or is not open to you",
                 side=Side.DESTINATION,
-                remedy=f"entities you may write to: {', '.join(self._identity.entities) or 'none'}",
+                subject=subject,
+                remedy=f"entities you may write to: {', '.join(own) or 'none'}",
+            )
+        if found is not None and found["readOnly"]:
+            raise AuthError(
+                f"you may read the entity {entity!r}, but not write to it",
+                side=Side.DESTINATION,
+                subject=subject,
+                remedy="ask its owners for write access, or choose another entity",
             )
 
-    async def _ensure(self, item: tuple[Namespace, list[Project]]) -> None:
-        target, sources = item
-        for source in sources:
-            namespace = source.namespace
-            if target in self._shared or namespace.project == target.project or self._wish(namespace):
-                continue
-            self._context.lose(
-                "project_renamed",
-                f"project {namespace}",
-                f"became {target}; the name is kept in its description and in each run",
-            )
+    async def _is_there(self, target: Namespace) -> bool:
+        """Whether a project exists.
+
+        Raises:
+            AuthError: it does, and may not be written to.
+        """
         where = {"entity": target.entity, "project": target.project}
         subject = f"project {target}"
         found = (await self._client.graphql(documents.PROJECT, where, subject)).get("project")
-        if found is None:
-            description = self._description(target, sources)
-            # Somebody may create it at the same moment; then it is there, as it should be.
-            with suppress(Conflict):
-                await self._client.graphql(
-                    documents.UPSERT_PROJECT, {**where, "description": description}, subject
-                )
-        elif found["readOnly"]:
+        if found is not None and found["readOnly"]:
             raise AuthError(
                 "you may read this project, but not write to it",
                 side=Side.DESTINATION,
                 subject=subject,
                 remedy="ask its owners for write access, or choose another project",
+            )
+        return found is not None
+
+    async def _create(self, target: Namespace, sources: Sequence[Project]) -> None:
+        where = {"entity": target.entity, "project": target.project}
+        # Somebody may create it at the same moment; then it is there, as it should be.
+        with suppress(Conflict):
+            await self._client.graphql(
+                documents.UPSERT_PROJECT,
+                {**where, "description": self._description(target, sources)},
+                f"project {target}",
             )
 
     def _description(self, target: Namespace, sources: Sequence[Project]) -> str | None:
@@ -190,14 +199,21 @@ class WandbDestination:
     # -- runs ------------------------------------------------------------------------------------
 
     async def open_run(self, run: Run, namespace: Namespace) -> RunWriter:
-        mapping = RunMapping(
+        mapping = self._mapping(run, namespace)
+        return await open_run(self._client, self._context, namespace, mapping, self._artifacts)
+
+    def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
+        mapping = self._mapping(run, namespace)
+        return WandbRunRehearsal(mapping=mapping, namespace=namespace, writer=self._artifacts)
+
+    def _mapping(self, run: Run, namespace: Namespace) -> RunMapping:
+        return RunMapping(
             run=run,
             context=self._context,
             source_uri=self._source_uri(),
             system=self._system(),
             default_group=run.namespace.project if namespace in self._shared else None,
         )
-        return await open_run(self._client, self._context, namespace, mapping, self._artifacts)
 
     def _source_uri(self) -> str:
         return self._context.source.uri if self._context.source else ""

@@ -22,7 +22,7 @@ query Viewer {
 
 ENTITY: Final = """
 query Entity($name: String!) {
-  entity(name: $name) { id name }
+  entity(name: $name) { id name readOnly }
 }
 """
 

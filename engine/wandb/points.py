@@ -28,6 +28,9 @@ WINDOW_POINTS = 128 * 1024
 
 _LAYOUT = np.dtype([("step", "<i8"), ("timestamp", "<i8"), ("value", "<f8"), ("key", "<i4")])
 
+POINT_BYTES = _LAYOUT.itemsize
+"""Of a point in the spool."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,19 +84,46 @@ class Layout:
 
 def layout_of(store: PointStore, system: str, *, window: int = WINDOW_POINTS) -> Layout:
     """Decide how to lay out a run, which takes one pass over its points."""
-    reserved = INTERNAL_KEYS | {f"{system}/step"}
-    renamed = escaped_keys(store.keys, reserved, system)
+    renamed = renamed_keys(store.keys, system)
     layout = Layout(names=[renamed.get(key, key) for key in store.keys], renamed=renamed)
-    reasons = []
-    if store.count and store.lowest_step < 0:
-        reasons.append("negative steps")
-    if store.highest_step > MAX_STEP:
-        reasons.append("steps beyond 2^53")
-    if _has_split_steps(store, layout, window):
-        reasons.append("several values of a key on one step")
-    if reasons:
-        layout.step_column, layout.reasons = f"{system}/step", tuple(reasons)
+    layout.reasons = sequence_reasons(
+        store.lowest_step, store.highest_step, split=_has_split_steps(store, layout, window)
+    )
+    if layout.reasons:
+        layout.step_column = f"{system}/step"
     return layout
+
+
+def renamed_keys(keys: Collection[str], system: str) -> Mapping[str, str]:
+    """New names for metrics whose own W&B would take for something else."""
+    return escaped_keys(keys, INTERNAL_KEYS | {f"{system}/step"}, system)
+
+
+def sequence_reasons(lowest_step: int, highest_step: int, *, split: bool) -> tuple[str, ...]:
+    """Why a run must be written in sequence mode; nothing if it need not.
+
+    Args:
+        split: whether the points of some step do not fit into one row.
+    """
+    reasons = (
+        (lowest_step < 0, "negative steps"),
+        (highest_step > MAX_STEP, "steps beyond 2^53"),
+        (split, "several values of a key on one step"),
+    )
+    return tuple(reason for holds, reason in reasons if holds)
+
+
+def changes_of(layout: Layout, points: int) -> Iterator[tuple[str, str, int]]:
+    """What a layout changes: the kind of loss, what it is, and how many values it concerns."""
+    for key, name in layout.renamed.items():
+        yield "key_renamed", f"metric {key!r} became {name!r}", 1
+    if layout.step_column is not None:
+        reasons = ", ".join(layout.reasons)
+        yield (
+            "steps_resequenced",
+            f"{reasons}: rows are numbered, the step itself is the column {layout.step_column!r}",
+            points,
+        )
 
 
 def _has_split_steps(store: PointStore, layout: Layout, window: int) -> bool:

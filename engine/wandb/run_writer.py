@@ -45,6 +45,7 @@ from engine.wandb.rows import (
     Lines,
     RowEncoder,
     RowSequence,
+    changes_of,
     encode_row,
     layout_of,
     step_metric_definitions,
@@ -208,15 +209,9 @@ class WandbRunWriter:
 
     def _declare(self, layout: Layout, points: int, merged: int) -> None:
         mapping = self.mapping
-        for key, name in layout.renamed.items():
-            self._lose("key_renamed", f"metric {key!r} became {name!r}")
+        for change in changes_of(layout, points):
+            self._lose(*change)
         if layout.step_column is not None:
-            reasons = ", ".join(layout.reasons)
-            self._lose(
-                "steps_resequenced",
-                f"{reasons}: rows are numbered, the step itself is the column {layout.step_column!r}",
-                points,
-            )
             mapping.history = {
                 "mode": "sequence",
                 "step_column": layout.step_column,

@@ -91,13 +91,14 @@ class Staging:
         Raises:
             EngineError: an entry cannot be read, or is not what the source announced; it is named.
         """
-        async with aclosing(_groups(self._accepted(entries))) as groups:
+        async with aclosing(_groups(self.accepted(entries))) as groups:
             await for_each(groups, partial(self._add_group, read), limit=READERS)
         for path in [path for path in self._entries if self._below_a_file(path)]:
             del self._entries[path]
         return [self._entries[path] for path in sorted(self._entries)]
 
-    async def _accepted(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncGenerator[ArtifactEntry]:
+    async def accepted(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncGenerator[ArtifactEntry]:
+        """Those that W&B's client will be able to download, the others are recorded as losses."""
         seen: set[str] = set()
         async for entry in entries:
             path = downloadable_path(entry.path)
@@ -163,11 +164,10 @@ class Staging:
             self._take(entry, found, OnDisk(path) if data is None else InMemory(data))
 
     async def _digested(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
-        known = entry.size is not None and entry.md5 is not None and not self.multipart.part_size(entry.size)
         if entry.local_path is not None:
             path = os.fspath(entry.local_path)
             return await anyio.to_thread.run_sync(_hashed, path, self.multipart), OnDisk(path)
-        if known:
+        if self._is_known(entry):
             assert entry.size is not None
             assert entry.md5 is not None
             return FileDigest(entry.size, entry.md5), AtSource(entry, read)
@@ -181,6 +181,14 @@ class Staging:
             return await fetch()
         except IntegrityError:
             return await fetch()
+
+    def _is_known(self, entry: ArtifactEntry) -> bool:
+        """Whether the source tells all that W&B wants to know before it takes a byte."""
+        return entry.size is not None and entry.md5 is not None and not self.multipart.part_size(entry.size)
+
+    def spooled_bytes(self, entry: ArtifactEntry) -> int:
+        """What an entry may take of the disk until its version is committed."""
+        return 0 if entry.local_path is not None or self._is_known(entry) else entry.size or 0
 
     async def _kept(self, read: Reader, entry: ArtifactEntry, size: int) -> tuple[FileDigest, Payload]:
         data = bytearray()
