@@ -119,6 +119,9 @@ class Run:
         tags: plain tags (W&B tags).
         group: what the run is shown together with; for a nested run its root.
         parent_id: the run that this one is nested in, as the source tells it, even if that run is gone.
+        heartbeat_at: when the source last heard from the run.
+        exit_code: of the process.
+        sweep: id of the search that started the run.
         extra: facts that have no field here but must survive, JSON, by name; kept as provenance.
         locator: what the source needs to find the history again; private to the source.
         fingerprint: equal to that of an earlier listing if nothing that the source lists of this run has
@@ -141,6 +144,9 @@ class Run:
     host: str | None = None
     started_at: int | None = None
     ended_at: int | None = None
+    heartbeat_at: int | None = None
+    exit_code: int | None = None
+    sweep: str | None = None
     parent_id: str | None = None
     deleted: bool = False
     code: Code = Code()
@@ -220,7 +226,7 @@ class Blob:
     path: str
     size: int | None = None
     md5: str | None = None
-    locator: str = ""
+    locator: str = field(default="", repr=False)
     local_path: Path | None = None
 
 
@@ -252,6 +258,8 @@ class Artifact:
         name: the collection. Sources propose a name; destinations escape what they must.
         version: the number at the source, None if the source does not number.
         run_id: the run that made it.
+        digest: of the whole version, in the source's own form.
+        ttl_s: for how long it is kept, None for ever or as its surroundings have it.
         locator: how the source finds the entries again; private to the source.
     """
 
@@ -265,7 +273,9 @@ class Artifact:
     description: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
     created_at: int | None = None
-    locator: str = ""
+    digest: str | None = None
+    ttl_s: int | None = None
+    locator: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.protocols import System
 from engine.wandb.destination import WandbDestination
+from engine.wandb.source import WandbSource
 
-SYSTEM = System(destination=WandbDestination)
+SYSTEM = System(source=WandbSource, destination=WandbDestination)
 
-__all__ = ["SYSTEM", "WandbDestination"]
+__all__ = ["SYSTEM", "WandbDestination", "WandbSource"]

@@ -1,4 +1,4 @@
-"""Where a W&B destination is: server, entity and project.
+"""Where runs of W&B are: server, entity and project.
 
 wandb:entity/project                    on the default server
 wandb:entity                            all its projects
@@ -26,7 +26,7 @@ _FORGE = "forge.coreweave.com"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A parsed URI: no ``entity`` means the caller's own, no ``project`` one per source project."""
+    """A parsed URI: no ``entity`` means the caller's own, no ``project`` all of them."""
 
     base_url: str
     entity: str | None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -65,3 +68,38 @@ def opened(sandbox: RunningSandbox, context: Context, request: pytest.FixtureReq
             yield destination, (await destination.prepare([project]))[project.namespace]
 
     return open_destination
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
+    """A server of its own, with what ``sdk_source`` wrote into it."""
+    with running_sandbox(tmp_path_factory.mktemp("filled"), accounts=[Account(ENTITY)]) as running:
+        run_sdk("tests.wandb.sdk_source", running, tmp_path_factory.mktemp("sdk-source"))
+        yield running
+
+
+def run_sdk(module: str, server: RunningSandbox, directory: Path, *arguments: str) -> None:
+    """Run a script that uses the official SDK, where that finds nothing of this machine's user."""
+    home = directory / "home"
+    home.mkdir()
+    own = {f"WANDB_{kind}_DIR": str(home) for kind in ("CACHE", "DATA", "CONFIG", "ARTIFACT")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(directory), *arguments],
+        env={
+            **clean,
+            **own,
+            "HOME": str(home),
+            "NETRC": str(home / "netrc"),
+            "WANDB_DIR": str(home),
+            "WANDB_SILENT": "true",
+            "WANDB_ERROR_REPORTING": "false",
+            "WANDB_BASE_URL": server.url,
+            "WANDB_API_KEY": server.api_key,
+        },
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,239 @@
+"""Artifact versions that runs logged, and what is in them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import anyio.to_thread
+import orjson
+
+from engine.errors import IntegrityError, NotFound, Unsupported
+from engine.records import Artifact, ArtifactEntry, Blob, Json, Namespace, Run
+from engine.transfer.context import Context
+from engine.wandb.client import WandbClient
+from engine.wandb.reading import documents
+from engine.wandb.reading.locating import read_bytes
+from engine.wandb.reading.pages import address, of_run, pages
+from engine.wandb.reading.runs import counts_of
+from engine.wandb.reading.values import milliseconds, parse_object
+
+PER_PAGE = 100
+FILES_PER_PAGE = 5_000
+"""As the SDK asks for the URLs of a download."""
+
+HISTORY_TYPE: Final = "wandb-history"
+"""The server's own exports of histories; whoever writes the history elsewhere gets them made there."""
+
+KIND = "entry"
+_MANIFEST_VERSION = 1
+
+
+async def list_artifacts(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[Artifact]:
+    """The versions that a run logged, as far as they were finished and are still there."""
+    if counts_of(run).artifacts == 0:
+        return
+    subject = f"artifacts of run {run.id}"
+    variables = {**address(run), "perPage": PER_PAGE, "withTags": "ARTIFACT_TAGS" in client.features}
+    found = pages(
+        client,
+        documents.OUTPUT_ARTIFACTS,
+        variables,
+        lambda data: of_run(data, subject, client)["outputArtifacts"],
+        subject,
+    )
+    async with aclosing(found) as listed:
+        async for page in listed:
+            for node in page:
+                if node["artifactType"]["name"] == HISTORY_TYPE:
+                    continue
+                if node["state"] == "COMMITTED":
+                    yield artifact_of(node, run.id)
+                else:
+                    name = f"{node['artifactSequence']['name']}:v{node['versionIndex']}"
+                    context.lose("artifact_unfinished", f"run {run.id}", f"{name} is {node['state'].lower()}")
+
+
+def artifact_of(node: Mapping[str, Json], run_id: str | None) -> Artifact:
+    """One version; its aliases are those in its own collection, not those of links to it."""
+    sequence = node["artifactSequence"]
+    # The project of a collection may be gone while its versions are not.
+    project = sequence.get("project") or {"entityName": "", "name": ""}
+    namespace = Namespace(project["entityName"], project["name"])
+    ttl = node.get("ttlDurationSeconds")
+    aliases = [
+        alias["alias"]
+        for alias in node.get("aliases") or ()
+        if _is_of(alias, sequence["id"], sequence["name"])
+    ]
+    return Artifact(
+        namespace=namespace,
+        name=sequence["name"],
+        type=node["artifactType"]["name"],
+        run_id=run_id,
+        version=node["versionIndex"],
+        aliases=tuple(dict.fromkeys(aliases)),
+        tags=tuple(tag["name"] for tag in node.get("tags") or ()),
+        description=node.get("description") or None,
+        metadata=parse_object(node.get("metadata")),
+        created_at=milliseconds(node["createdAt"]),
+        digest=node["digest"],
+        ttl_s=None if node.get("ttlIsInherited") or ttl is None or ttl <= 0 else int(ttl),
+        locator=orjson.dumps([node["id"], namespace.entity, namespace.project, sequence["name"]]).decode(),
+    )
+
+
+def _is_of(alias: Mapping[str, Json], collection_id: str, name: str) -> bool:
+    collection = alias.get("artifactCollection")
+    if collection is None:
+        return bool(alias["artifactCollectionName"] == name)
+    return bool(collection["id"] == collection_id)
+
+
+async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+    """The entries that the manifest of a version has, with the addresses of their bytes.
+
+    Raises:
+        Unsupported: the manifest is of a version that is not known.
+    """
+    version_id, *home = orjson.loads(artifact.locator)
+    subject = f"artifact {artifact.name}:v{artifact.version}"
+    data = await client.graphql(documents.MANIFEST, {"id": version_id, "perPage": FILES_PER_PAGE}, subject)
+    node = data.get("artifact")
+    if node is None or node.get("currentManifest") is None:
+        raise NotFound("the version has no manifest that is open to you", side=client.side, subject=subject)
+    manifest = await _manifest(client, node["currentManifest"]["file"]["directUrl"], subject)
+    contents: dict[str, Json] = manifest["contents"]
+    of = _Version(version_id, tuple(home), manifest.get("storagePolicyConfig") or {})
+    async with aclosing(_files(client, version_id, node["files"], subject)) as files:
+        async for file in files:
+            entry = contents.pop(file["name"], None)
+            if entry is not None:
+                yield of.entry(file["name"], entry, file["directUrl"])
+    for path, entry in contents.items():
+        yield of.entry(path, entry, None)
+
+
+async def _manifest(client: WandbClient, url: str, subject: str) -> dict[str, Json]:
+    pieces = read_bytes(client, Blob(path="manifest"), _same(url), f"manifest of {subject}", 0)
+    text = bytearray()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            text += piece
+    try:
+        manifest = await anyio.to_thread.run_sync(orjson.loads, text)
+    except orjson.JSONDecodeError as error:
+        raise IntegrityError(
+            f"the manifest is no JSON: {error}", side=client.side, subject=subject, exc=error
+        ) from error
+    if manifest.get("version") != _MANIFEST_VERSION:
+        raise Unsupported(
+            f"the manifest is of version {manifest.get('version')!r}", side=client.side, subject=subject
+        )
+    found: dict[str, Json] = manifest
+    return found
+
+
+def _same(url: str) -> Callable[[int], Awaitable[str | None]]:
+    async def urls(_asked: int) -> str | None:
+        return url
+
+    return urls
+
+
+async def _files(
+    client: WandbClient, version_id: str, first: Mapping[str, Json], subject: str
+) -> AsyncGenerator[Mapping[str, Json]]:
+    """The files of a version, of which the first page is there already."""
+    for edge in first["edges"]:
+        yield edge["node"]
+    if not first["pageInfo"]["hasNextPage"]:
+        return
+    found = pages(
+        client,
+        documents.ARTIFACT_FILES,
+        {"id": version_id, "perPage": FILES_PER_PAGE},
+        lambda data: (data.get("artifact") or {}).get("files"),
+        subject,
+        cursor=first["pageInfo"]["endCursor"],
+    )
+    async with aclosing(found) as listed:
+        async for page in listed:
+            for node in page:
+                yield node
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version, as far as its entries have to know it.
+
+    Attributes:
+        home: entity, project and collection.
+        storage: ``storagePolicyConfig`` of the manifest.
+    """
+
+    id: str
+    home: tuple[str, ...]
+    storage: Mapping[str, Json]
+
+    def entry(self, path: str, json: Mapping[str, Json], url: str | None) -> ArtifactEntry:
+        """An entry of the manifest; ``local_path`` and such in it are of the writer's own disk."""
+        ref, extra, size = json.get("ref"), json.get("extra") or {}, json.get("size")
+        if ref is not None:
+            return ArtifactEntry(path=path, size=size, ref=ref, digest=json["digest"], extra=extra)
+        locator = [KIND, self.id, path, url, self._own_url(path, json)]
+        return ArtifactEntry(
+            path=path,
+            size=size,
+            md5=json["digest"] if "alg" not in extra else None,
+            digest=json["digest"],
+            extra=extra,
+            locator=orjson.dumps(locator).decode(),
+        )
+
+    def _own_url(self, path: str, json: Mapping[str, Json]) -> str | None:
+        """Where the server itself hands out the bytes, by digest.
+
+        Source: ``wandb_storage_policy.py`` of the SDK. None for a digest that is not in base64.
+        """
+        try:
+            digest = base64.b64decode(json["digest"], validate=True).hex()
+        except (binascii.Error, ValueError):
+            return None
+        entity, project, collection = self.home
+        if self.storage.get("storageLayout") != "V2":
+            return f"/artifacts/{quote(entity, safe='')}/{digest}"
+        name = path.rpartition("/")[2]
+        parts = (
+            self.storage.get("storageRegion") or "default",
+            entity,
+            project,
+            collection,
+            json.get("birthArtifactID") or self.id,
+            digest,
+            name,
+        )
+        return "/artifactsV2/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def read_entry(client: WandbClient, blob: Blob, offset: int) -> AsyncGenerator[bytes]:
+    """The bytes of a file of an artifact: by its URL, a new one, and at last from the server itself."""
+    _, version_id, path, given, own = orjson.loads(blob.locator)
+    subject = f"artifact file {path}"
+
+    async def urls(asked: int) -> str | None:
+        if given is None or asked >= 2:
+            return None if own is None else str(own)
+        if not asked:
+            return str(given)
+        variables = {"id": version_id, "perPage": 1, "names": [path]}
+        data = await client.graphql(documents.ARTIFACT_FILES, {**variables, "cursor": None}, subject)
+        edges = ((data.get("artifact") or {}).get("files") or {}).get("edges")
+        return str(edges[0]["node"]["directUrl"]) if edges else own
+
+    return read_bytes(client, blob, urls, subject, offset)

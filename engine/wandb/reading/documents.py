@@ -1,0 +1,165 @@
+"""The GraphQL queries of the reading side, each selecting only what is read.
+
+Source: ``wandb/apis/public`` of the SDK and ``core/api/graphql`` of its core. Nothing here mutates.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PROJECT_FIELDS: Final = "id name entityName description createdAt access"
+
+PROJECTS: Final = f"""
+query Projects($entity: String!, $cursor: String, $perPage: Int!) {{
+  models(entityName: $entity, after: $cursor, first: $perPage) {{
+    edges {{ cursor node {{ {_PROJECT_FIELDS} }} }}
+    pageInfo {{ endCursor hasNextPage }}
+  }}
+}}
+"""
+
+PROJECT: Final = f"""
+query ProjectToRead($entity: String!, $project: String!) {{
+  project(name: $project, entityName: $entity) {{ {_PROJECT_FIELDS} }}
+}}
+"""
+
+# What a page holds of a run is all that is ever asked of it besides its streams, files and artifacts; the
+# counts tell which of those need not be asked at all.
+_RUN_FIELDS: Final = """
+  id name displayName state exitcode createdAt heartbeatAt updatedAt
+  config summaryMetrics tags notes description group jobType sweepName host commit
+  historyLineCount eventsLineCount logLineCount fileCount
+  runInfo { program git { commit remote } }
+  user { username }
+  outputArtifacts(first: 1) { totalCount }
+"""
+
+RUNS: Final = f"""
+query RunsToRead(
+  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
+) {{
+  project(name: $project, entityName: $entity) {{
+    runCount(filters: $filters)
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {{
+      edges {{ cursor node {{ {_RUN_FIELDS} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}
+"""
+
+RUN: Final = f"""
+query RunToRead($entity: String!, $project: String!, $run: String!) {{
+  project(name: $project, entityName: $entity) {{
+    id name entityName
+    run(name: $run) {{ {_RUN_FIELDS} }}
+  }}
+}}
+"""
+
+_OF_RUN: Final = "project(name: $project, entityName: $entity) { run(name: $run) {"
+
+HISTORY_EXPORTS: Final = f"""
+query HistoryExports($entity: String!, $project: String!, $run: String!) {{
+  {_OF_RUN}
+    historyLineCount historyKeys
+    parquetHistory(liveKeys: ["_step"]) {{ parquetUrls liveData }}
+  }} }}
+}}
+"""
+
+HISTORY_EXTENT: Final = f"""
+query HistoryExtent($entity: String!, $project: String!, $run: String!) {{
+  {_OF_RUN} historyLineCount historyKeys }} }}
+}}
+"""
+
+HISTORY_ROWS: Final = f"""
+query HistoryRows(
+  $entity: String!, $project: String!, $run: String!, $minStep: Int64, $maxStep: Int64, $samples: Int!
+) {{
+  {_OF_RUN} history(minStep: $minStep, maxStep: $maxStep, samples: $samples) }} }}
+}}
+"""
+
+EVENTS: Final = f"""
+query SystemMetrics($entity: String!, $project: String!, $run: String!, $samples: Int!) {{
+  {_OF_RUN} eventsLineCount events(samples: $samples) }} }}
+}}
+"""
+
+CONSOLE: Final = f"""
+query ConsoleLines(
+  $entity: String!, $project: String!, $run: String!, $cursor: String, $perPage: Int!
+) {{
+  {_OF_RUN}
+    logLines(first: $perPage, after: $cursor, useImprovedPagination: true) {{
+      edges {{ cursor node {{ number timestamp level label line }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }} }}
+}}
+"""
+
+_FILE_FIELDS: Final = "name directUrl sizeBytes md5"
+
+FILES: Final = f"""
+query FilesOfRun(
+  $entity: String!, $project: String!, $run: String!, $cursor: String, $perPage: Int!, $names: [String]
+) {{
+  {_OF_RUN}
+    files(names: $names, after: $cursor, first: $perPage) {{
+      edges {{ cursor node {{ {_FILE_FIELDS} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }} }}
+}}
+"""
+
+OUTPUT_ARTIFACTS: Final = f"""
+query ArtifactsOfRun(
+  $entity: String!, $project: String!, $run: String!, $cursor: String, $perPage: Int!, $withTags: Boolean!
+) {{
+  {_OF_RUN}
+    outputArtifacts(after: $cursor, first: $perPage) {{
+      edges {{
+        cursor
+        node {{
+          id versionIndex state digest description metadata createdAt
+          ttlDurationSeconds ttlIsInherited
+          tags @include(if: $withTags) {{ name }}
+          aliases {{ alias artifactCollectionName artifactCollection {{ __typename id }} }}
+          artifactType {{ name }}
+          artifactSequence {{ id name project {{ name entityName }} }}
+        }}
+      }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }} }}
+}}
+"""
+
+# The first page of files comes with the manifest: a version of few files then costs two requests.
+MANIFEST: Final = """
+query ManifestToRead($id: ID!, $perPage: Int!) {
+  artifact(id: $id) {
+    currentManifest { file { directUrl } }
+    files(first: $perPage) {
+      edges { cursor node { name directUrl sizeBytes } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+ARTIFACT_FILES: Final = """
+query FilesOfArtifact($id: ID!, $cursor: String, $perPage: Int!, $names: [String!]) {
+  artifact(id: $id) {
+    files(after: $cursor, first: $perPage, names: $names) {
+      edges { cursor node { name directUrl sizeBytes } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""

@@ -1,0 +1,198 @@
+"""What a server has exported of a history: Parquet files, merged by step.
+
+The files are fetched to the spool one after the other and read a batch at a time. They may overlap; where
+two have the same step, the row is made of both. A cell that is null was not logged at that step.
+"""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import anyio.to_thread
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.downloads import download
+from engine.errors import IntegrityError, Side
+from engine.records import HistoryRows, Json
+from engine.transfer.context import Context
+from engine.transfer.throttle import Endpoint
+from engine.wandb.client import WandbClient
+from engine.wandb.reading.locating import located
+from engine.wandb.spool import spooling, when_there_is_room
+
+STEP = "_step"
+BATCH = 1_024
+"""Rows that are taken from a file at once."""
+
+Row = Mapping[str, Json]
+
+
+class Exports:
+    """The exported files of one run.
+
+    Args:
+        urls_again: asks for the URLs anew, after one was refused.
+    """
+
+    def __init__(
+        self,
+        client: WandbClient,
+        context: Context,
+        subject: str,
+        urls_again: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        self._client = client
+        self._context = context
+        self._subject = subject
+        self._urls_again = urls_again
+
+    async def rows(self, urls: Sequence[str]) -> AsyncGenerator[list[Row]]:
+        """All rows by step, in lists of bounded length.
+
+        Raises:
+            IntegrityError: a file cannot be read, also when it was fetched again.
+        """
+        with tempfile.TemporaryDirectory(prefix="history-", dir=self._context.spool) as directory:
+            paths = []
+            for number in range(len(urls)):
+                path = Path(directory) / f"{number}.parquet"
+                await self._fetch(urls, number, path)
+                paths.append(path)
+            with closing(_merged(paths)) as merged:
+                while (rows := await anyio.to_thread.run_sync(next, merged, None)) is not None:
+                    yield rows
+
+    async def _fetch(self, urls: Sequence[str], number: int, path: Path) -> None:
+        subject = f"export {number} of the {self._subject}"
+        for last in (False, True):
+            await self._download(urls[number], number, path, subject)
+            try:
+                await anyio.to_thread.run_sync(_check, path)
+            except (pa.ArrowInvalid, OSError, KeyError) as error:
+                if last:
+                    raise IntegrityError(
+                        f"the exported rows cannot be read: {error}",
+                        side=Side.SOURCE,
+                        subject=subject,
+                        exc=error,
+                    ) from error
+            else:
+                return
+
+    async def _download(self, url: str, number: int, path: Path, subject: str) -> None:
+        asked = 0
+
+        async def locate() -> tuple[str, Mapping[str, str]]:
+            nonlocal asked, url
+            if asked:
+                url = (await self._urls_again())[number]
+            asked += 1
+            return await located(self._client, url)
+
+        pieces = download(
+            self._client.http,
+            locate,
+            Endpoint.OBJECTS,
+            size=None,
+            subject=subject,
+            anonymous=True,
+            signings=2,
+        )
+        position = 0
+        await when_there_is_room(self._context, _write, path, 0, b"")
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await when_there_is_room(self._context, _write, path, position, piece)
+                position += len(piece)
+
+
+def _write(path: Path, position: int, piece: bytes) -> None:
+    """Write what follows ``position``; may be done again after it failed half-way."""
+    with spooling(path.parent), path.open("r+b" if position else "wb") as file:
+        file.seek(position)
+        file.write(piece)
+
+
+def _check(path: Path) -> None:
+    with pq.ParquetFile(path) as file:
+        if STEP not in file.schema_arrow.names:
+            raise KeyError(f"there is no column {STEP}")
+
+
+def _merged(paths: Sequence[Path]) -> Generator[list[Row]]:
+    """The rows of several files by step, in lists."""
+    parts = [_numbered(number, path) for number, path in enumerate(paths)]
+    out: list[Row] = []
+    for _, same_step in groupby(heapq.merge(*parts, key=itemgetter(0, 1)), key=itemgetter(0)):
+        out.extend(_united([(number, row) for _, number, row in same_step]))
+        if len(out) >= HistoryRows.CHUNK_ROWS:
+            yield out
+            out = []
+    if out:
+        yield out
+
+
+def _united(rows: Sequence[tuple[int, Row]]) -> list[Row]:
+    """The rows of one step: those of one file stay apart, those of several files are parts of each other."""
+    if rows[0][0] == rows[-1][0]:
+        return [row for _, row in rows]
+    united: list[dict[str, Json]] = []
+    for _, of_file in groupby(rows, key=itemgetter(0)):
+        for place, (_, row) in enumerate(of_file):
+            if place == len(united):
+                united.append({})
+            united[place].update(row)
+    return list(united)
+
+
+def _numbered(number: int, path: Path) -> Iterator[tuple[int, int, Row]]:
+    for row in _rows_in(path):
+        yield int(row.get(STEP, -1)), number, row
+
+
+def _rows_in(path: Path) -> Iterator[Row]:
+    with pq.ParquetFile(path) as file:
+        if not _is_sorted(file):
+            yield from _as_logged(file.read().sort_by(STEP))
+            return
+        for batch in file.iter_batches(BATCH):
+            yield from _as_logged(batch)
+
+
+def _is_sorted(file: pq.ParquetFile) -> bool:
+    last = None
+    for batch in file.iter_batches(64 * BATCH, columns=[STEP]):
+        steps = pc.fill_null(batch.column(0), -1)
+        if len(steps) == 0:
+            continue
+        if last is not None and steps[0].as_py() < last:
+            return False
+        if len(steps) > 1 and not pc.all(pc.less_equal(steps[:-1], steps[1:])).as_py():
+            return False
+        last = steps[-1].as_py()
+    return True
+
+
+def _as_logged(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
+    nested = {field.name for field in table.schema if pa.types.is_nested(field.type)}
+    for row in table.to_pylist():
+        yield {
+            key: _without_nulls(value) if key in nested else value
+            for key, value in row.items()
+            if value is not None
+        }
+
+
+def _without_nulls(value: Json) -> Json:
+    """A nested value: what is null in a struct was not there; what is null in a list was."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

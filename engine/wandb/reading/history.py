@@ -1,0 +1,242 @@
+"""Histories: every row that a run logged, at full resolution.
+
+A small history is one request. Of a larger one, what the server has exported to Parquet is read from there
+and only the rest is asked for in pages. Pages go by the rows that exist: a window of steps is as wide as the
+rows in it are sparse, so that a run whose steps are seconds since 1970 costs no more than any other.
+
+A page is complete if it has fewer rows than were asked for, or its window no more steps than that: then
+there was nothing to thin (``core/internal/runhistoryreader`` of the SDK relies on the latter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from engine.errors import IntegrityError, Side, Unsupported
+from engine.records import HistoryRows, Json, Run
+from engine.transfer.context import Context
+from engine.wandb.client import WandbClient
+from engine.wandb.reading import documents
+from engine.wandb.reading.exports import Exports
+from engine.wandb.reading.pages import address, of_run
+from engine.wandb.reading.runs import counts_of
+from engine.wandb.reading.values import parse
+
+SMALL = 500
+"""Rows that are asked for at once; also what a server gives who is not told how many."""
+
+PAGE_BYTES = 8 * 1024 * 1024
+"""Bytes of rows in an answer, about."""
+
+MOST_ROWS = HistoryRows.CHUNK_ROWS
+FIRST_ROWS = 500
+"""Rows in the first page of a large history, until it is known how long they are."""
+
+MOST_SAMPLES = 10_000
+
+Row = Mapping[str, Json]
+
+
+def step_of(row: Row) -> int | None:
+    step = row.get("_step")
+    return step if type(step) is int else None
+
+
+async def read_history(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[HistoryRows]:
+    """All rows in the order of their steps, in chunks.
+
+    Raises:
+        IntegrityError: the server tells of rows and gives none, or an export cannot be read.
+    """
+    counts = counts_of(run)
+    if counts.rows == 0:
+        return
+    if counts.rows is not None and counts.rows <= SMALL and counts.rows * counts.row_bytes <= PAGE_BYTES:
+        rows = await _all_at_once(client, run, counts.rows)
+        if len(rows) >= counts.rows:
+            yield HistoryRows(first=0, rows=rows)
+            return
+    history = _LargeHistory(client, context, run)
+    first = 0
+    async with aclosing(history.rows()) as chunks:
+        async for rows in chunks:
+            for start in range(0, len(rows), MOST_ROWS):
+                chunk = rows[start : start + MOST_ROWS]
+                yield HistoryRows(first=first, rows=chunk)
+                first += len(chunk)
+    history.check(first)
+
+
+async def _all_at_once(client: WandbClient, run: Run, count: int) -> list[Row]:
+    variables = {**address(run), "samples": max(count, SMALL)}
+    data = await client.graphql(documents.HISTORY_ROWS, variables, f"history of run {run.id}")
+    return in_order(_rows_of(of_run(data, f"run {run.id}", client)))
+
+
+def _rows_of(answer: Mapping[str, Json]) -> list[Row]:
+    return [parse(line) for line in answer["history"]]
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """By step, also rows of several writers; a row without a step stays behind the one before it."""
+    keys: list[int] = []
+    for row in rows:
+        step = step_of(row)
+        keys.append(step if step is not None else keys[-1] if keys else -1)
+    return [rows[place] for place in sorted(range(len(rows)), key=keys.__getitem__)]
+
+
+@dataclass(slots=True)
+class _Extent:
+    """What a server says of a history before its rows."""
+
+    count: int | None
+    last_step: int
+    parquet_urls: tuple[str, ...]
+    first_live: int | None
+    """None if nothing but the export is there, 0 if there is no export."""
+
+
+class _LargeHistory:
+    """A history that is read in parts."""
+
+    def __init__(self, client: WandbClient, context: Context, run: Run) -> None:
+        self._client = client
+        self._context = context
+        self._run = run
+        self._subject = f"history of run {run.id}"
+        self._count: int | None = None
+
+    async def rows(self) -> AsyncGenerator[list[Row]]:
+        extent = await self._extent()
+        self._count = extent.count
+        given, exported_to = 0, -1
+        if extent.parquet_urls:
+            exports = Exports(self._client, self._context, self._subject, self._export_urls)
+            async with aclosing(exports.rows(extent.parquet_urls)) as exported:
+                async for rows in exported:
+                    given += len(rows)
+                    exported_to = max(exported_to, step_of(rows[-1]) or exported_to)
+                    yield rows
+        if extent.first_live is None:
+            return
+        window = _Windows(
+            start=max(extent.first_live, exported_to + 1),
+            stop=extent.last_step + 1,
+            left=max(1, (extent.count or 0) - given),
+            row_bytes=counts_of(self._run).row_bytes,
+        )
+        while (wanted := window.next()) is not None:
+            variables = {
+                **address(self._run),
+                "minStep": wanted.start,
+                "maxStep": wanted.stop,
+                "samples": wanted.samples,
+            }
+            data = await self._client.graphql(documents.HISTORY_ROWS, variables, self._subject)
+            answer = of_run(data, self._subject, self._client)
+            rows = in_order(_rows_of(answer))
+            if window.took(wanted, rows, sum(map(len, answer["history"]))) and rows:
+                yield rows
+
+    def check(self, given: int) -> None:
+        """Compare with the number of lines that the server counted.
+
+        A running run may have more by now. Whether lines that were merged into one row count once or twice
+        is not known of every server, so a few missing ones are told and do not fail the run.
+        """
+        if self._count is None or given >= self._count or not self._run.state.is_final:
+            return
+        if not given:
+            raise IntegrityError(
+                f"the server counts {self._count} rows and gave none",
+                side=Side.SOURCE,
+                subject=self._subject,
+                remedy="transfer again; if it stays so, the history is lost at the source",
+            )
+        self._context.lose(
+            "history_rows_missing",
+            f"run {self._run.id}",
+            f"the server counts {self._count} rows and gave {given}",
+            self._count - given,
+        )
+
+    async def _extent(self) -> _Extent:
+        variables = address(self._run)
+        try:
+            data = await self._client.graphql(documents.HISTORY_EXPORTS, variables, self._subject)
+        except Unsupported:
+            # A server from before the exports.
+            data = await self._client.graphql(documents.HISTORY_EXTENT, variables, self._subject)
+        answer = of_run(data, self._subject, self._client)
+        exports = answer.get("parquetHistory") or {}
+        urls, live = tuple(exports.get("parquetUrls") or ()), exports.get("liveData") or ()
+        return _Extent(
+            count=answer.get("historyLineCount"),
+            last_step=int((answer.get("historyKeys") or {}).get("lastStep", -1)),
+            parquet_urls=urls,
+            first_live=min((int(row["_step"]) for row in live), default=0) if live or not urls else None,
+        )
+
+    async def _export_urls(self) -> tuple[str, ...]:
+        return (await self._extent()).parquet_urls
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Steps from ``start`` to before ``stop``, of which at most about ``samples`` rows are given."""
+
+    start: int
+    stop: int
+    samples: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Windows:
+    """Cuts a range of steps into windows with a page of rows each, however the rows lie in it.
+
+    Args:
+        start: the first step, ``stop`` the one after the last.
+        left: about how many rows there are.
+        row_bytes: about how long a row is.
+    """
+
+    start: int
+    stop: int
+    left: int
+    row_bytes: int
+    _rows: int = FIRST_ROWS
+    _width: int = 0
+    """Steps in the next window at least, 0 to go by the density."""
+    _most_width: int | None = None
+    """Steps in the next window at most, after one that was too wide."""
+
+    def next(self) -> _Window | None:
+        """What to ask for, None at the end."""
+        if self.start >= self.stop:
+            return None
+        span = self.stop - self.start
+        width = max(self._rows, span * self._rows // max(1, self.left), self._width)
+        width = min(width, span, self._most_width or span)
+        samples = min(width, max(2 * self._rows, min(MOST_SAMPLES, 4 * PAGE_BYTES // self.row_bytes)))
+        return _Window(self.start, self.start + width, samples)
+
+    def took(self, window: _Window, rows: Sequence[Row], size: int) -> bool:
+        """Whether the rows are all of the window; if not, a narrower one comes next."""
+        width = window.stop - window.start
+        if rows:
+            self.row_bytes = max(1, size // len(rows))
+            self._rows = max(1, min(MOST_ROWS, PAGE_BYTES // self.row_bytes))
+        if len(rows) >= window.samples and width > window.samples:
+            # What came is spread over all there is: an eighth of it is surely an eighth of the rows.
+            reached = step_of(rows[len(rows) // 8])
+            narrower = (reached if reached is not None else window.start) - window.start
+            self._most_width, self._width = max(1, min(narrower, width // 2)), 0
+            return False
+        self.start, self.left = window.stop, max(1, self.left - len(rows))
+        # Where rows lie in clusters, the density says little: empty windows get wider and wider.
+        self._width = 2 * width if 2 * len(rows) < self._rows else 0
+        self._most_width = None
+        return True

@@ -1,0 +1,272 @@
+"""Runs: how they are listed, and what a node of the list becomes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from engine.errors import CommError, ConfigError, Side
+from engine.fingerprints import fingerprint
+from engine.protocols import Unreadable
+from engine.records import Code, Json, Namespace, Run, RunState, Selection
+from engine.transfer.context import Context
+from engine.wandb.client import WandbClient
+from engine.wandb.jsontext import encode_json
+from engine.wandb.mapping import iso_time
+from engine.wandb.reading import documents
+from engine.wandb.reading.pages import of_run, pages
+from engine.wandb.reading.values import milliseconds, parse, parse_object
+
+PER_PAGE = 100
+"""Runs in a page, each with its whole config and summary."""
+
+PASSES = 5
+"""Times that a list is read until it stays the same."""
+
+WANDB: Final = "wandb"
+"""Key of ``Run.extra`` for what only W&B has: see ``run_of``."""
+
+_EXAMPLE = '{"state": "finished", "config.lr.value": {"$gt": 0.01}}'
+_STATES = {"queued": RunState.PENDING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much of everything a run had when it was listed, None if that is not known.
+
+    Attributes:
+        row_bytes: about how much a row of the history takes.
+    """
+
+    rows: int | None = None
+    events: int | None = None
+    console_lines: int | None = None
+    files: int | None = None
+    artifacts: int | None = None
+    row_bytes: int = 1024
+
+
+def counts_of(run: Run) -> Counts:
+    """As the list told them; a run that comes from elsewhere has none."""
+    return run.locator if isinstance(run.locator, Counts) else Counts()
+
+
+def run_of(node: Mapping[str, Json], namespace: Namespace, base_url: str) -> Run:
+    """A node of a list of runs.
+
+    What W&B's client keeps in a config besides the values of the user is in ``extra["wandb"]``:
+    ``_wandb`` (definitions of metrics, custom charts, environments), ``raw`` (entries without a
+    ``value``, such as ``wandb_version``), ``descriptions`` of keys, and the old ``description`` of the run.
+
+    A run has no time of its end; that of the last heartbeat is told if its state is final.
+
+    Raises:
+        ValueError: something in it is not what it should be.
+    """
+    config, internal = _config_of(parse_object(node["config"]))
+    if node.get("description"):
+        internal["description"] = node["description"]
+    info, state = node.get("runInfo") or {}, node.get("state") or ""
+    git = info.get("git") or {}
+    heartbeat = milliseconds(node.get("heartbeatAt"))
+    known = state in list(RunState)
+    common = RunState(state) if known else _STATES.get(state, RunState.FINISHED)
+    exit_code = node.get("exitcode")
+    summary_text = node["summaryMetrics"]
+    counts = Counts(
+        rows=node.get("historyLineCount"),
+        events=node.get("eventsLineCount"),
+        console_lines=node.get("logLineCount"),
+        files=node.get("fileCount"),
+        artifacts=(node.get("outputArtifacts") or {}).get("totalCount"),
+        row_bytes=max(128, len(summary_text or "")),
+    )
+    run = Run(
+        id=node["name"],
+        namespace=namespace,
+        name=node.get("displayName"),
+        state=common,
+        source_state=state or None,
+        config=config,
+        summary=parse_object(summary_text),
+        tags=tuple(node.get("tags") or ()),
+        notes=node.get("notes"),
+        group=node.get("group"),
+        job_type=node.get("jobType"),
+        # Runs of accounts that were removed have no user.
+        user=(node.get("user") or {}).get("username"),
+        host=node.get("host"),
+        started_at=milliseconds(node["createdAt"]),
+        ended_at=heartbeat if common.is_final else None,
+        heartbeat_at=heartbeat,
+        exit_code=None if exit_code is None else int(exit_code),
+        sweep=node.get("sweepName"),
+        code=Code(
+            program=info.get("program"),
+            commit=node.get("commit") or git.get("commit"),
+            remote=git.get("remote"),
+        ),
+        extra={WANDB: internal} if internal else {},
+        url=run_url(base_url, namespace, node["name"]),
+        locator=counts,
+    )
+    return replace(run, fingerprint=fingerprint(run, asdict(counts), node.get("updatedAt")))
+
+
+def _config_of(stored: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The values of the user, each unwrapped once, and the rest."""
+    values: dict[str, Json] = {}
+    rest: dict[str, dict[str, Json]] = {"raw": {}, "descriptions": {}}
+    internal: dict[str, Json] = {}
+    for key, entry in stored.items():
+        if not isinstance(entry, dict) or "value" not in entry:
+            rest["raw"][key] = entry
+        elif key == "_wandb":
+            internal["_wandb"] = entry["value"]
+        else:
+            values[key] = entry["value"]
+            if entry.get("desc") is not None:
+                rest["descriptions"][key] = entry["desc"]
+    return values, internal | {name: found for name, found in rest.items() if found}
+
+
+def run_url(base_url: str, namespace: Namespace, run_id: str) -> str:
+    """Where a browser shows the run."""
+    split = urlsplit(base_url)
+    # The service answers programs under another name than people.
+    shown = urlunsplit(split._replace(netloc=split.netloc.removeprefix("api.")))
+    parts = (namespace.entity, namespace.project, "runs", run_id)
+    return "/".join([shown, *(quote(part, safe="") for part in parts)])
+
+
+def mongo_filter(selection: Selection) -> str:
+    """The filter of a selection as the server takes it.
+
+    Raises:
+        ConfigError: it is no JSON object.
+    """
+    parts: list[Json] = []
+    if selection.filter:
+        try:
+            asked = parse(selection.filter)
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            raise ConfigError(
+                f"the filter {selection.filter!r} is not a JSON object",
+                side=Side.SOURCE,
+                remedy=f"W&B takes filters like MongoDB's: {_EXAMPLE}",
+            )
+        parts.append(asked)
+    if selection.since is not None:
+        parts.append({"createdAt": {"$gte": iso_time(selection.since)}})
+    return encode_json(parts[0] if len(parts) == 1 else {"$and": parts} if parts else {})
+
+
+async def list_runs(
+    client: WandbClient, context: Context, namespace: Namespace, selection: Selection
+) -> AsyncGenerator[Run | Unreadable]:
+    """All runs of a project, each once, oldest first.
+
+    Pages move while runs come and go, so a list that told of more runs than it gave, or of one twice, is
+    read again until it has nothing new.
+    """
+    seen: set[str] = set()
+    listing = _Listing(client, namespace, mongo_filter(selection))
+    for number in range(PASSES):
+        new = 0
+        async with aclosing(listing.nodes()) as nodes:
+            async for node in nodes:
+                if node["name"] in seen:
+                    continue
+                seen.add(node["name"])
+                new += 1
+                run = _readable(node, namespace, client)
+                if _too_old(run, selection.since):
+                    continue
+                yield run
+        if listing.is_steady or (number and not new):
+            return
+    context.lose(
+        "listing_unsteady",
+        f"project {namespace}",
+        f"runs kept coming and going while they were listed, {PASSES} times; some may be missing",
+    )
+
+
+def _too_old(run: Run | Unreadable, since: int | None) -> bool:
+    return isinstance(run, Run) and since is not None and (run.started_at or 0) < since
+
+
+def _readable(node: Mapping[str, Json], namespace: Namespace, client: WandbClient) -> Run | Unreadable:
+    try:
+        return run_of(node, namespace, client.base_url)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        unreadable = CommError(
+            f"the server's answer makes no sense: {error}",
+            side=client.side,
+            subject=f"run {node['name']}",
+            exc=error,
+        )
+        return Unreadable(node["name"], unreadable)
+
+
+class _Listing:
+    """One list of runs, read any number of times."""
+
+    def __init__(self, client: WandbClient, namespace: Namespace, filters: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._filters = filters
+        self.is_steady = True
+        """Whether the last reading gave as many runs as there are, and none twice."""
+
+    async def nodes(self) -> AsyncGenerator[Mapping[str, Json]]:
+        told = 0
+        given: set[str] = set()
+
+        def connection(data: Json) -> Mapping[str, Json] | None:
+            nonlocal told
+            project = data.get("project")
+            if project is None:
+                return None
+            told = project.get("runCount") or 0
+            runs: Mapping[str, Json] = project["runs"]
+            return runs
+
+        variables = {
+            "entity": self._namespace.entity,
+            "project": self._namespace.project,
+            "perPage": PER_PAGE,
+            "order": "+created_at",
+            "filters": self._filters,
+        }
+        subject = f"runs of {self._namespace}"
+        count = 0
+        async with aclosing(pages(self._client, documents.RUNS, variables, connection, subject)) as found:
+            async for page in found:
+                for node in page:
+                    count += 1
+                    given.add(node["name"])
+                    yield node
+        self.is_steady = count == len(given) == told
+
+
+async def read_run(client: WandbClient, namespace: Namespace, run_id: str) -> Run:
+    """One run.
+
+    Raises:
+        NotFound: there is none of this id.
+        CommError: it cannot be understood.
+    """
+    subject = f"run {run_id}"
+    variables = {"entity": namespace.entity, "project": namespace.project, "run": run_id}
+    data = await client.graphql(documents.RUN, variables, subject)
+    node = of_run(data, subject, client)
+    found = _readable(node, namespace, client)
+    if isinstance(found, Unreadable):
+        raise found.error
+    return found

@@ -1,0 +1,135 @@
+"""A W&B server to read from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+from engine.errors import ConfigError, Side
+from engine.protocols import SystemOptions, Unreadable
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    Blob,
+    HistoryChunk,
+    Namespace,
+    Project,
+    Run,
+    RunFile,
+    Selection,
+    SystemInfo,
+)
+from engine.selection import Chosen
+from engine.transfer.context import Context
+from engine.wandb import uri
+from engine.wandb.client import Identity, WandbClient, connect
+from engine.wandb.reading import artifacts, files
+from engine.wandb.reading.history import read_history
+from engine.wandb.reading.projects import find_project, list_projects
+from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
+
+
+class WandbSource:
+    """Everything in the projects of an entity, over W&B's own protocol, without its SDK.
+
+    Args:
+        rest: the URI after ``wandb:``.
+    """
+
+    def __init__(self, rest: str, options: SystemOptions | None = None) -> None:
+        self._options = options or SystemOptions()
+        self._location = uri.parse(rest)
+        self.uri = self._location.uri
+        self._client: WandbClient
+        self._context: Context
+        self._identity: Identity
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
+        key = self._options.api_key
+        async with connect(self._location.base_url, key, context, Side.SOURCE) as client:
+            self._client, self._context = client, context
+            self._identity = await client.identify()
+            yield SystemInfo(
+                uri=self.uri,
+                product="W&B",
+                identity=self._identity.username or self._identity.entity,
+            )
+
+    async def projects(self, selection: Selection) -> AsyncGenerator[Project]:
+        """The projects that URI and selection name; all of the entity if they name none.
+
+        Raises:
+            ConfigError: a name matches nothing, or the run filter is no JSON object.
+        """
+        mongo_filter(selection)
+        chosen = Chosen(selection.projects)
+        if self._location.project:
+            found = [await find_project(self._client, self._entity(), self._location.project)]
+        else:
+            # All at once: a wrong name must be found before the first project is on its way.
+            found = await list_projects(self._client, self._identity, self._entity())
+        chosen.check(found, ())
+        for project in found:
+            if chosen.takes(project):
+                yield project
+
+    def _entity(self) -> str:
+        entity = self._location.entity or self._identity.entity
+        if not entity:
+            raise ConfigError(
+                "no entity is given, and this account has no default one",
+                side=Side.SOURCE,
+                remedy=f"write wandb:ENTITY with one of {', '.join(self._identity.entities)}",
+            )
+        return entity
+
+    async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
+        """The runs of a project, oldest first; ``selection.filter`` is JSON in the manner of MongoDB.
+
+        A page of the list holds all there is of a run but its streams, files and artifacts.
+        """
+        left = selection.limit
+        async with aclosing(list_runs(self._client, self._context, project.namespace, selection)) as runs:
+            async for run in runs:
+                if left is not None and left <= 0:
+                    return
+                left = None if left is None else left - 1
+                yield run
+
+    async def run(self, namespace: Namespace, run_id: str) -> Run:
+        """One run, in one request.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        return await read_run(self._client, namespace, run_id)
+
+    async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
+        async with aclosing(read_history(self._client, self._context, run)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def files(self, run: Run) -> AsyncGenerator[RunFile]:
+        async with aclosing(files.list_files(self._client, self._context, run)) as found:
+            async for file in found:
+                yield file
+
+    async def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
+        """The versions that a run logged, without the server's own exports of histories."""
+        async with aclosing(artifacts.list_artifacts(self._client, self._context, run)) as found:
+            async for artifact in found:
+                yield artifact
+
+    async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+        async with aclosing(artifacts.list_entries(self._client, artifact)) as found:
+            async for entry in found:
+                yield entry
+
+    async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        """The bytes of a run file or of an artifact file."""
+        is_file = blob.locator.startswith(f'["{files.KIND}"')
+        reader = files.read_file if is_file else artifacts.read_entry
+        async with aclosing(reader(self._client, blob, offset)) as pieces:
+            async for piece in pieces:
+                yield piece
