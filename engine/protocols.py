@@ -37,6 +37,7 @@ from engine.records import (
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context
+    from engine.verify.audit import Audit
 
 Reader: TypeAlias = Callable[..., AsyncGenerator[bytes]]
 """``read(blob, offset=0)``: the bytes of a blob from ``offset`` on, in pieces of at most 1 MiB."""
@@ -124,6 +125,15 @@ class Destination(Protocol):
 
     async def open_run(self, run: Run, namespace: Namespace) -> RunWriter:
         """Create the run or adopt the one that an earlier attempt made."""
+        ...
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """What a destination is too if it can be read back and compared with what was brought to it."""
+
+    def audit(self) -> Audit:
+        """How it is read back, and what it declares of what it holds in another form; not yet connected."""
         ...
 
 

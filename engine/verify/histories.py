@@ -1,0 +1,310 @@
+"""Histories: what one holds, and how two of them differ, in memory that does not grow with their length.
+
+Points (``MetricPoints``) and rows (``HistoryRows``) are brought to the same terms: key, step, value, and the
+latest time of each step. A row that was numbered anew names its own step in a column of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio.to_thread
+import numpy as np
+
+from engine.records import HistoryChunk, HistoryRows, Json, MetricPoints
+from engine.verify.digests import Ints, KeyDigest, PointDigests, StepTimes, combined
+from engine.verify.values import canonical, metric, shown
+
+STEP: Final = "_step"
+TIME: Final = "_timestamp"
+RUNTIME: Final = "_runtime"
+INTERNAL: Final = frozenset({STEP, TIME, RUNTIME, "_wandb"})
+"""What a row says of itself (``engine.records.HistoryRows``)."""
+
+INLINE_CELLS = 2_048
+"""Chunks up to this size are digested in the event loop, larger ones in a thread."""
+
+EXAMPLES = 3
+"""Points that are named of a key that differs, and keys of which points are named."""
+
+EXAMPLE_POINTS = 200_000
+"""Points of one key that may be held to find them."""
+
+_INT64 = 2**63
+
+
+@dataclass(slots=True)
+class Rows:
+    """What only rows have.
+
+    Attributes:
+        empty: rows without a value.
+        renumbered: rows that name their own step.
+        disordered: rows whose number is not greater than that of the row before.
+        starts: least and greatest start of the run by ``_timestamp - _runtime``, ms.
+        latest_before_start: of rows with a ``_runtime`` of 0, the latest time, ms.
+    """
+
+    count: int = 0
+    empty: int = 0
+    renumbered: int = 0
+    disordered: int = 0
+    last: Json = None
+    starts: tuple[int, int] | None = None
+    latest_before_start: int | None = None
+
+
+@dataclass(slots=True)
+class History:
+    """Takes the chunks of one history.
+
+    Args:
+        step_column: where a row that was numbered anew keeps its step.
+    """
+
+    step_column: str | None = None
+    points: PointDigests = field(default_factory=PointDigests)
+    times: StepTimes = field(default_factory=StepTimes)
+    rows: Rows | None = None
+    first_time: int | None = None
+
+    async def take(self, chunks: AsyncGenerator[HistoryChunk]) -> None:
+        """All of a history; large chunks in threads."""
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if _cells(chunk) <= INLINE_CELLS:
+                    self.add(chunk)
+                else:
+                    await anyio.to_thread.run_sync(self.add, chunk)
+
+    def add(self, chunk: HistoryChunk) -> None:
+        match chunk:
+            case MetricPoints():
+                self._add_points(chunk)
+            case HistoryRows():
+                self._add_rows(chunk.rows)
+
+    def _add_points(self, chunk: MetricPoints) -> None:
+        batch = chunk.batch
+        if not len(batch):
+            return
+        keys: Any = batch.column("key")
+        codes = np.array([self.points.code(key) for key in keys.dictionary.to_pylist()], np.int32)
+        steps, times = batch.column("step").to_numpy(), batch.column("timestamp").to_numpy()
+        values = batch.column("value").to_numpy()
+        self.points.add(codes[keys.indices.to_numpy()], steps, values)
+        self.times.add(steps, times)
+        first = int(times.min())
+        self.first_time = first if self.first_time is None else min(self.first_time, first)
+
+    def _add_rows(self, rows: Sequence[Mapping[str, Json]]) -> None:
+        told = self.rows = self.rows or Rows()
+        codes: list[int] = []
+        steps: list[int] = []
+        values: list[float] = []
+        row_steps: list[int] = []
+        row_times: list[int] = []
+        code, points = self.points.code, self.points
+        for row in rows:
+            step = self._step(row, told)
+            plain = type(step) is int and -_INT64 <= step < _INT64
+            if plain and (time := _ms(row.get(TIME))) is not None:
+                row_steps.append(step)
+                row_times.append(time)
+                _tell_start(told, time, row.get(RUNTIME))
+            before = told.empty
+            told.empty += 1
+            for key, value in row.items():
+                if value is None or key in INTERNAL or key == self.step_column:
+                    continue
+                told.empty = before
+                kind = type(value)
+                if plain and (kind is float or (kind is int and -(2**53) <= value <= 2**53)):
+                    codes.append(code(key))
+                    steps.append(step)
+                    values.append(value)
+                else:
+                    points.add_other(code(key), step, value)
+        points.add(np.array(codes, np.int32), np.array(steps, np.int64), np.array(values, np.float64))
+        self.times.add(np.array(row_steps, np.int64), np.array(row_times, np.int64))
+
+    def _step(self, row: Mapping[str, Json], told: Rows) -> Json:
+        number = row.get(STEP)
+        if told.count and not (_is_number(number) and _is_number(told.last) and number > told.last):
+            told.disordered += 1
+        told.count += 1
+        told.last = number
+        if self.step_column is not None and self.step_column in row:
+            told.renumbered += 1
+            number = row[self.step_column]
+        return int(number) if type(number) is float and number.is_integer() else number
+
+    def leaves(self) -> Iterator[str]:
+        """By which it goes into the Merkle tree of its run."""
+        yield from combined(self.points.by_key())
+        if self.rows is not None:
+            yield canonical(["rows", self.rows.count])
+        yield canonical(["times", self.times.digest()])
+
+
+def differences(
+    expected: History, found: History, columns: Mapping[str, str], started_at: int | None
+) -> Iterator[tuple[str, str]]:
+    """What is not the same, as (kind, detail); keys first.
+
+    Args:
+        columns: what became of the expected keys.
+        started_at: of the run, ms, None to count from its first point.
+    """
+    wanted = {columns.get(key, key): digest for key, digest in expected.points.by_key().items()}
+    there = found.points.by_key()
+    for key in sorted(wanted.keys() | there.keys()):
+        if (detail := _of_key(wanted.get(key), there.get(key))) is not None:
+            kind = "missing" if key not in there else "extra" if key not in wanted else "changed"
+            yield kind, f"key {key!r}: {detail}"
+    if found.rows is not None:
+        yield from _of_rows(expected, found.rows, started_at)
+    if expected.times.digest() != found.times.digest():
+        yield "changed", f"times of rows: {_of_times(expected.times, found.times)}"
+
+
+def differing_keys(expected: History, found: History, columns: Mapping[str, str]) -> list[str]:
+    """Expected keys that both have, with different points."""
+    there = found.points.by_key()
+    return [
+        key
+        for key, digest in expected.points.by_key().items()
+        if there.get(columns.get(key, key), digest) != digest
+    ]
+
+
+def _of_key(expected: KeyDigest | None, found: KeyDigest | None) -> str | None:
+    if expected == found:
+        return None
+    if found is None:
+        assert expected is not None
+        return f"all of its {expected.points:,} points are missing"
+    if expected is None:
+        return f"{found.points:,} points that the source does not have"
+    if expected.points != found.points:
+        return f"{expected.points:,} points expected, {found.points:,} found"
+    return f"a step or value of its {expected.points:,} points is another"
+
+
+def _of_rows(expected: History, rows: Rows, started_at: int | None) -> Iterator[tuple[str, str]]:
+    # Rows of a source are kept one by one; of points, a row that was not split is a step.
+    count = expected.rows.count if expected.rows is not None else None
+    if expected.rows is None and not rows.renumbered and expected.times.is_exact:
+        count = expected.times.count
+    if count is not None and rows.count != count:
+        yield "changed", f"{count:,} rows expected, {rows.count:,} found"
+    if rows.empty > (expected.rows.empty if expected.rows is not None else 0):
+        yield "extra", f"{rows.empty:,} rows without a value"
+    if rows.disordered:
+        yield "changed", f"{rows.disordered:,} rows whose number does not increase"
+    start = started_at if started_at is not None else expected.first_time
+    if expected.rows is None and start is not None and not _runs_from(rows, start):
+        yield "changed", f"{RUNTIME} of a row is not its time since {start}"
+
+
+def _runs_from(rows: Rows, start: int) -> bool:
+    return (rows.starts is None or all(abs(told - start) <= 1 for told in rows.starts)) and (
+        rows.latest_before_start is None or rows.latest_before_start <= start + 1
+    )
+
+
+def _of_times(expected: StepTimes, found: StepTimes) -> str:
+    if not (expected.is_exact and found.is_exact):
+        return "that of a step is another"
+    differing = expected.differing(found, EXAMPLES)
+    return ", ".join(f"step {step}: {was} expected, {now} found" for step, was, now in differing)
+
+
+def _tell_start(rows: Rows, time: int, runtime: Json) -> None:
+    if not isinstance(runtime, (int, float)) or not math.isfinite(runtime):
+        return
+    if runtime == 0:
+        latest = rows.latest_before_start
+        rows.latest_before_start = time if latest is None else max(latest, time)
+        return
+    start = time - round(runtime * 1000)
+    least, greatest = rows.starts or (start, start)
+    rows.starts = min(least, start), max(greatest, start)
+
+
+def _is_number(value: Json) -> bool:
+    return type(value) in (int, float)
+
+
+def _ms(seconds: Json) -> int | None:
+    return round(seconds * 1000) if _is_number(seconds) and math.isfinite(seconds) else None
+
+
+def _cells(chunk: HistoryChunk) -> int:
+    if isinstance(chunk, MetricPoints):
+        return len(chunk.batch)
+    return len(chunk.rows) * max(len(chunk.rows[0]), 1) if chunk.rows else 0
+
+
+# -- examples ------------------------------------------------------------------------------------
+
+
+async def points_of(
+    chunks: AsyncGenerator[HistoryChunk], keys: Collection[str], step_column: str | None
+) -> dict[str, Counter[tuple[str, str]]]:
+    """The points of a few keys, as texts of step and value; keys with too many of them are left out."""
+    found: dict[str, Counter[tuple[str, str]]] = {key: Counter() for key in keys}
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            for key, step, value in _points(chunk, found, step_column):
+                found[key][canonical(step), shown(metric(value))] += 1
+            for key in [key for key in found if len(found[key]) > EXAMPLE_POINTS]:
+                del found[key]
+    return found
+
+
+def _points(
+    chunk: HistoryChunk, keys: Collection[str], step_column: str | None
+) -> Iterator[tuple[str, Json, Json]]:
+    if isinstance(chunk, HistoryRows):
+        for row in chunk.rows:
+            step = row.get(step_column, row.get(STEP)) if step_column else row.get(STEP)
+            yield from ((key, step, row[key]) for key in keys if row.get(key) is not None)
+        return
+    column: Any = chunk.batch.column("key")
+    names = column.dictionary.to_pylist()
+    wanted = np.array([name in keys for name in names], dtype=bool)
+    if not wanted.any():
+        return
+    codes: Ints = column.indices.to_numpy()
+    (places,) = np.nonzero(wanted[codes])
+    for place in places.tolist():
+        yield (
+            names[codes[place]],
+            chunk.batch.column("step")[place].as_py(),
+            chunk.batch.column("value")[place].as_py(),
+        )
+
+
+def told_points(expected: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> str:
+    """The first points that are not the same, in words."""
+    lost, new = (expected - found), (found - expected)
+    words = []
+    for step in sorted({step for step, _ in (*lost, *new)}, key=_by_number)[:EXAMPLES]:
+        was = ", ".join(value for at, value in lost.elements() if at == step) or "nothing"
+        now = ", ".join(value for at, value in new.elements() if at == step) or "nothing"
+        words.append(f"step {step}: {was} expected, {now} found")
+    more = len({step for step, _ in (*lost, *new)}) - len(words)
+    return "; ".join(words) + (f"; and {more:,} more steps" if more > 0 else "")
+
+
+def _by_number(step: str) -> tuple[float, str]:
+    try:
+        return float(step), step
+    except ValueError:
+        return math.inf, step

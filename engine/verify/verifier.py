@@ -1,0 +1,350 @@
+"""Compares a source with a destination, run by run, in bounded memory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from engine.errors import EngineError, Unsupported
+from engine.protocols import Destination, Source, Unreadable, Verifiable
+from engine.records import Namespace, Project, Run, Selection
+from engine.transfer.background import Background
+from engine.transfer.breaker import PATIENCE_S
+from engine.transfer.context import Context
+from engine.transfer.events import Event
+from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
+from engine.verify.audit import Audit
+from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying
+from engine.verify.merkle import Tree, leaf, root_of
+from engine.verify.runs import RunCheck, Scope, is_fatal, subject_of
+from engine.verify.values import canonical
+
+LOOKED_UP = 100
+"""Runs that are asked of the destination in one question."""
+
+AHEAD = 2 * LOOKED_UP
+"""Runs that are known before a worker has time for them."""
+
+PROGRESS_EVERY_S = 0.5
+
+Emit: TypeAlias = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """How to verify.
+
+    Attributes:
+        level: how closely to look.
+        selection: which runs of the source.
+        parts: which of ``history``, ``files`` and ``artifacts`` to look at.
+        remap: where projects were sent by the user.
+        failed: runs that are known not to have arrived, by id, and why; they are not looked at.
+        complete: whether runs at the destination that the source does not have count as differences.
+        workers: runs that are compared at the same time.
+        concurrency, max_rps, patience_s: as in ``engine.transfer.options.Options``.
+        spool: directory for temporary data; None means the system's.
+    """
+
+    level: Level = Level.FULL
+    selection: Selection = field(default_factory=Selection)
+    parts: frozenset[str] = frozenset({"history", "files", "artifacts"})
+    remap: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
+    workers: int = 8
+    concurrency: int | None = None
+    max_rps: float | None = None
+    patience_s: float = PATIENCE_S
+    spool: Path | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether a run that the selection does not name must not be at the destination either."""
+        chosen = self.selection
+        return self.complete and chosen.filter is None and chosen.since is None and chosen.limit is None
+
+
+class Recorder(Protocol):
+    """Takes the hashes of the runs, in the order in which the source lists them."""
+
+    def add(self, namespace: str, run_id: str, root: str, parts: Mapping[str, str]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    run: Run
+    found: Run | Unreadable | None
+    namespace: Namespace
+    roots: dict[str, str] = field(default_factory=dict)
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+def audit_of(destination: Destination) -> Audit:
+    """How a destination is read back.
+
+    Raises:
+        Unsupported: it cannot be.
+    """
+    if not isinstance(destination, Verifiable):
+        raise Unsupported(
+            "this destination cannot be read back, so nothing can be verified", subject=destination.uri
+        )
+    return destination.audit()
+
+
+@asynccontextmanager
+async def opened_context(options: VerifyOptions) -> AsyncGenerator[Context]:
+    """What both sides of a verification share."""
+    spool = Path(tempfile.mkdtemp(prefix="transfer-engine-", dir=options.spool))
+    try:
+        yield Context(
+            spool=spool,
+            remap=options.remap,
+            throttles=Throttles(options.concurrency, options.max_rps, options.patience_s),
+            concurrency=options.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
+            patience_s=options.patience_s,
+        )
+    finally:
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(spool, ignore_errors=True))
+
+
+class Verifier:
+    """Compares everything that a selection names; neither side is written to.
+
+    findings = await Verifier(open_source("mlflow:…"), open_destination("wandb:…")).run()
+
+    Args:
+        emit: told of progress, and of each difference as it is found.
+        record: takes the hashes of what the destination holds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        destination: Destination,
+        options: VerifyOptions | None = None,
+        *,
+        emit: Emit = lambda _: None,
+        record: Recorder | None = None,
+    ) -> None:
+        self._source = source
+        self._audit = audit_of(destination)
+        self._options = options or VerifyOptions()
+        self._emit = emit
+        self._record = record
+        self.findings = Findings(level=self._options.level, began_at=time.time())
+        self._told = 0
+        self._targets: Mapping[Namespace, Namespace] = {}
+        self._seen: dict[Namespace, set[str]] = {}
+
+    async def run(self) -> Findings:
+        """Look at everything.
+
+        Raises:
+            EngineError: a side cannot be used, or is gone.
+        """
+        findings = self.findings
+        async with opened_context(self._options) as context:
+            findings.declared = context.losses
+            async with self._source.open(context) as findings.source:
+                context.source = findings.source
+                async with self._audit.open(context) as findings.destination:
+                    scope = Scope(
+                        source=self._source,
+                        audit=self._audit,
+                        context=context,
+                        level=self._options.level,
+                        parts=self._options.parts,
+                        findings=findings,
+                    )
+                    await self._compare_all(scope)
+            findings.requests = context.counters.requests
+        findings.ended_at = time.time()
+        return findings
+
+    async def _compare_all(self, scope: Scope) -> None:
+        projects = [project async for project in self._source.projects(self._options.selection)]
+        self._targets = await self._audit.places(projects)
+        jobs_in, jobs_out = anyio.create_memory_object_stream[_Job](AHEAD)
+        order_in, order_out = anyio.create_memory_object_stream[_Job](AHEAD)
+        failures: list[Exception] = []
+
+        async def guarded(work: Awaitable[None], scope: anyio.CancelScope) -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - raised below, bare
+                failures.append(error)
+                scope.cancel()
+
+        async with Background() as background:
+            background.start_soon(self._tell_progress)
+            with jobs_in, jobs_out, order_in, order_out:
+                async with anyio.create_task_group() as tasks:
+                    stop = tasks.cancel_scope
+                    for _ in range(self._options.workers):
+                        tasks.start_soon(guarded, self._work(scope, jobs_out.clone()), stop)
+                    tasks.start_soon(guarded, self._collect(order_out), stop)
+                    await guarded(self._enumerate(projects, jobs_in, order_in), stop)
+                    jobs_in.close()
+                    order_in.close()
+        if failures:
+            raise failures[0]
+        await self._look_for_others()
+        for subject, detail in scope.order.disordered():
+            self.findings.differ(Difference(kind="changed", part="artifact", subject=subject, detail=detail))
+        self._tell()
+
+    # -- enumerate -------------------------------------------------------------------------------
+
+    async def _enumerate(
+        self,
+        projects: Sequence[Project],
+        jobs: MemoryObjectSendStream[_Job],
+        order: MemoryObjectSendStream[_Job],
+    ) -> None:
+        left = self._options.selection.limit
+        for project in projects:
+            namespace = self._targets[project.namespace]
+            self._seen.setdefault(namespace, set())
+            async with aclosing(self._batches(project, left)) as batches:
+                async for batch in batches:
+                    left = None if left is None else left - len(batch)
+                    for job in await self._looked_up(batch, namespace):
+                        await order.send(job)
+                        await jobs.send(job)
+
+    async def _batches(self, project: Project, left: int | None) -> AsyncGenerator[list[Run | Unreadable]]:
+        batch: list[Run | Unreadable] = []
+        try:
+            async with aclosing(self._source.runs(project, self._options.selection)) as runs:
+                async for run in runs:
+                    if left is not None and left <= 0:
+                        break
+                    left = None if left is None else left - 1
+                    batch.append(run)
+                    if len(batch) == LOOKED_UP:
+                        yield batch
+                        batch = []
+        except EngineError as error:
+            if is_fatal(error):
+                raise
+            self._leave_out(f"project {project.namespace}", str(error))
+        if batch:
+            yield batch
+
+    async def _looked_up(self, batch: Sequence[Run | Unreadable], namespace: Namespace) -> list[_Job]:
+        """What the destination has of some runs, in one question."""
+        self.findings.runs_found += len(batch)
+        ids = [one.id if isinstance(one, Unreadable) else self._audit.run_id(one) for one in batch]
+        self._seen[namespace].update(ids)
+        wanted: dict[str, Run] = {}
+        for run_id, run in zip(ids, batch, strict=True):
+            if (reason := self._options.failed.get(run.id)) is not None:
+                self._leave_out(f"run {run.id}", reason, run.id, expected=True)
+            elif isinstance(run, Unreadable):
+                self._leave_out(f"run {run.id}", str(run.error), run.id)
+            else:
+                wanted[run_id] = run
+        found = {run.id: run async for run in self._audit.runs(namespace, list(wanted))} if wanted else {}
+        return [_Job(run, found.get(run_id), namespace) for run_id, run in wanted.items()]
+
+    # -- compare ---------------------------------------------------------------------------------
+
+    async def _work(self, scope: Scope, jobs: MemoryObjectReceiveStream[_Job]) -> None:
+        async with jobs:
+            async for job in jobs:
+                run, found = job.run, job.found
+                if found is None:
+                    detail = f"is missing in {job.namespace}"
+                    self.findings.differ(
+                        Difference(
+                            kind="missing", part="run", subject=subject_of(run), detail=detail, run=run.id
+                        )
+                    )
+                elif isinstance(found, Unreadable):
+                    self._leave_out(subject_of(run), str(found.error), run.id)
+                else:
+                    check = RunCheck(scope, run, found, job.namespace)
+                    await check.compare()
+                    job.roots = check.roots
+                scope.context.losses.forget_run(f"run {run.id}")
+                job.done.set()
+
+    async def _collect(self, order: MemoryObjectReceiveStream[_Job]) -> None:
+        """Hash the runs in the order of their listing, whichever was compared first."""
+        tree = Tree()
+        async with order:
+            async for job in order:
+                await job.done.wait()
+                if not isinstance(job.found, Run):
+                    continue
+                root = run_root(job.namespace.path, job.found.id, job.roots)
+                tree.add(leaf(root))
+                if self._record is not None:
+                    self._record.add(job.namespace.path, job.found.id, root, job.roots)
+        self.findings.root = tree.root()
+
+    async def _look_for_others(self) -> None:
+        """Runs at the destination that say they came from this source, which does not have them."""
+        if not self._options.sees_all:
+            return
+        for namespace, seen in self._seen.items():
+            async with aclosing(self._audit.others(namespace)) as runs:
+                async for run in runs:
+                    if isinstance(run, Run) and run.id not in seen and self._audit.claims(run):
+                        self.findings.differ(
+                            Difference(
+                                kind="extra",
+                                part="run",
+                                subject=subject_of(run),
+                                detail=f"is in {namespace}, and says it came from the source, "
+                                "which does not have it",
+                                run=run.id,
+                            )
+                        )
+
+    # -- tell ------------------------------------------------------------------------------------
+
+    def _leave_out(
+        self, subject: str, reason: str, run: str | None = None, *, expected: bool = False
+    ) -> None:
+        self.findings.leave_out(NotVerified(subject=subject, reason=reason, run=run, expected=expected))
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await anyio.sleep(PROGRESS_EVERY_S)
+            self._tell()
+
+    def _tell(self) -> None:
+        findings, counts = self.findings, self.findings.counts
+        for difference in findings.differences[self._told :]:
+            self._emit(Differs.of(difference))
+        self._told = len(findings.differences)
+        self._emit(
+            Verifying(
+                runs_found=findings.runs_found,
+                runs_done=counts.runs,
+                points=counts.points,
+                entries=counts.entries,
+                bytes_hashed=counts.bytes_hashed,
+                differences=findings.difference_count,
+                elapsed_s=time.time() - findings.began_at,
+            )
+        )
+
+
+def run_root(namespace: str, run_id: str, roots: Mapping[str, str]) -> str:
+    """The hash of a run, from those of its parts."""
+    return root_of(
+        [canonical([namespace, run_id]), *(canonical([part, root]) for part, root in roots.items())]
+    )
