@@ -1,87 +1,31 @@
-"""What the pipeline asks the ledger and what it tells it, in terms of runs and their parts.
-
-A run is proven if the source lists it exactly as it did when it was done. Then nothing is asked of the
-destination: what was acknowledged is trusted to be there. A run that goes on at the source is never proven.
-"""
+"""What the pipeline tells the ledger, in terms of runs and their parts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 from engine.errors import EngineError
-from engine.records import Artifact, Json, Namespace, Project, Receipt, Run
+from engine.records import Artifact, Namespace, Project, Receipt, Run
 from engine.transfer.ledger import Ledger
-from engine.transfer.ledger_schema import MEMOS, Kind, State
+from engine.transfer.ledger_schema import Kind, State
 from engine.transfer.ledger_store import Cause, Item
+from engine.transfer.proofs import Known, Proofs, proof_of
 from engine.transfer.trail import artifact_line, run_line
 
 ARTIFACTS: Final = "artifacts"
 """All artifacts of a run, where its parts are named; each of them is an item of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What earlier transfers proved of a run as it is now.
-
-    Attributes:
-        complete: everything that was asked for now has arrived.
-        parts: what has arrived as a whole: ``history``, ``files``, ``artifacts``.
-        notes: of the history and the files, if they need not be written again.
-        artifacts: fingerprints of the content of those that arrived, by ``artifact_key``.
-    """
-
-    complete: bool = False
-    parts: frozenset[str] = frozenset()
-    notes: Mapping[str, Json] = field(default_factory=dict)
-    artifacts: Mapping[str, str | None] = field(default_factory=dict)
-
-
-class Journal:
-    """Tells a ledger of one transfer.
-
-    Args:
-        wanted: the parts of a run that this transfer moves.
-        incremental: False to know nothing of what earlier transfers did.
-        recheck: whether the artifacts of proven runs are to be looked at too.
-    """
+class Journal(Proofs):
+    """Tells a ledger of one transfer, and asks it what earlier ones proved."""
 
     def __init__(
         self, ledger: Ledger, wanted: frozenset[str], *, incremental: bool = True, recheck: bool = False
     ) -> None:
+        super().__init__(ledger, wanted, incremental=incremental, recheck=recheck)
         self._ledger = ledger
-        self._wanted = wanted
-        self._incremental = incremental
-        self._recheck = recheck
-
-    async def known(self, run: Run, destination: Namespace) -> Known:
-        """What need not be done again."""
-        if not self._incremental or _fingerprint(run) is None:
-            return Known()
-        where = run.namespace.path, run.id
-        found = await self._ledger.run(*where)
-        if found is None or not _proves(found, run, destination):
-            return Known()
-        complete = found.state is State.DONE and self._wanted <= found.parts
-        if complete and not self._recheck:
-            return Known(complete=True)
-        done = [
-            item
-            for item in await self._ledger.items(*where)
-            if item.state is State.DONE and _proves(item, run, destination)
-        ]
-        return Known(
-            complete=complete,
-            parts=found.parts,
-            notes={
-                item.kind: json.loads(item.note)
-                for item in done
-                if item.note is not None and item.kind not in MEMOS
-            },
-            artifacts={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
-        )
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -196,17 +140,9 @@ def artifact_key(artifact: Artifact) -> str:
     return f"{artifact.type}/{artifact.name}{version}"
 
 
-def _fingerprint(run: Run) -> str | None:
-    return run.fingerprint if run.state.is_final else None
-
-
 def _done(run: Run) -> State:
     """What goes on at the source is never done."""
     return State.DONE if run.state.is_final else State.PENDING
-
-
-def _proves(item: Item, run: Run, destination: Namespace) -> bool:
-    return item.fingerprint == _fingerprint(run) and item.destination == destination.path
 
 
 def _item(
@@ -230,7 +166,7 @@ def _item(
         name=name,
         state=state,
         destination=destination.path,
-        fingerprint=_fingerprint(run),
+        fingerprint=proof_of(run),
         content=content,
         parts=parts,
         note=None if receipt.note is None else json.dumps(receipt.note),

@@ -30,9 +30,10 @@ from engine.protocols import Destination, RunWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.events import Event, ItemFailed, RunDone
-from engine.transfer.journal import Journal, Known, artifact_key
+from engine.transfer.journal import Journal, artifact_key
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.options import Options, Result
+from engine.transfer.proofs import Known
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine.records import Namespace, Run, RunState
-from engine.transfer.journal import Journal, Known
+from engine.transfer.journal import Journal
 from engine.transfer.ledger import Ledger, open_ledger
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.ledger_status import read_status
 from engine.transfer.memos import Memos, RunMemos
+from engine.transfer.proofs import Known
 
 pytestmark = pytest.mark.anyio
 
