@@ -25,7 +25,7 @@ Json = Any
 
 @dataclass(frozen=True)
 class SdkArtifact:
-    """One version; ``files`` maps each path to the SHA-256 of the bytes that were downloaded."""
+    """One version; ``files`` maps each path to the SHA-256 of the bytes that were downloaded, or to a URI."""
 
     name: str
     type: str
@@ -144,8 +144,15 @@ def _files(run: Any) -> dict[str, str]:
 
 def _artifact(artifact: Any) -> SdkArtifact:
     with tempfile.TemporaryDirectory() as directory:
-        artifact.download(root=directory, skip_cache=True)
-        files = {path: sha256(Path(directory, path).read_bytes()) for path in artifact.manifest.entries}
+        entries = artifact.manifest.entries
+        if any(entry.ref for entry in entries.values()):  # whose bytes are elsewhere
+            for path in (path for path, entry in entries.items() if not entry.ref):
+                artifact.get_entry(path).download(root=directory, skip_cache=True)
+        else:
+            artifact.download(root=directory, skip_cache=True)
+        files = {
+            path: entry.ref or sha256(Path(directory, path).read_bytes()) for path, entry in entries.items()
+        }
     return SdkArtifact(
         name=artifact.name,
         type=artifact.type,

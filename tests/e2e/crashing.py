@@ -1,0 +1,230 @@
+"""Pulling the plug: ``engine …`` in a process of its own that is killed at a chosen moment.
+
+The moments are counted in requests that the server gets, so that they hit all that a transfer does and not
+only what takes long. Processes are forked from one that has everything loaded, so that two hundred of
+them take minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from unittest import mock
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from engine.sandbox.objects import PREFIX
+
+LOADED = [
+    "engine.cli.main",
+    "engine.mlflow",
+    "engine.wandb",
+    "engine.transfer.engine",
+    "sqlalchemy.dialects.sqlite",
+    "tests.e2e.crashing",
+    "tests.e2e.world",
+    "uvloop",
+]
+
+SMALL_PART = 256 * 1024
+LARGE_FROM = 1_200_000
+"""Files of this size go in parts of ``SMALL_PART`` bytes, instead of those of 2 GiB in parts of 100 MiB."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left behind. ``status`` is negative if a signal ended it, as in ``subprocess``."""
+
+    status: int
+    said: str
+
+    @property
+    def was_killed(self) -> bool:
+        return self.status == -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill.
+
+    Attributes:
+        request: at which request of the process, from 1.
+        phase: ``before`` the server handles it; ``unheard``: it is handled, but the answer has no reader;
+            ``after`` it was answered.
+        delay_s: how long after that.
+    """
+
+    request: int
+    phase: str
+    delay_s: float = 0.0
+
+    @classmethod
+    def draw(cls, draw: random.Random, requests: int) -> Moment:
+        """Any of so many requests, and any phase of it."""
+        phase = draw.choice(["before", "unheard", "after", "after"])
+        return cls(draw.randint(1, requests), phase, draw.uniform(0, 0.03) if phase == "after" else 0.0)
+
+
+class Plug:
+    """Stands in front of a sandbox, counts requests, and kills the process group that sends them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.hit: Counter[str] = Counter()
+        """What was under way at each of the moments."""
+        self._moment: Moment | None = None
+        self._group: int | None = None
+        self._known = threading.Event()
+
+    def pull_at(self, moment: Moment | None) -> None:
+        """Begin to count for a new process; None to let it live."""
+        self.requests, self._moment, self._group = 0, moment, None
+        self._known.clear()
+
+    def connect(self, group: int) -> None:
+        """Whom to kill."""
+        self._group = group
+        self._known.set()
+
+    async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """In front of all routes; see ``engine.sandbox.objects.Intercept``."""
+        if request.path.startswith("/admin/"):
+            return await handler(request)
+        self.requests += 1
+        moment = self._moment
+        if moment is None or self.requests != moment.request:
+            return await handler(request)
+        self.hit[await _told(request)] += 1
+        match moment.phase:
+            case "before":
+                await self._pull()
+                raise web.HTTPServiceUnavailable
+            case "unheard":
+                await self._pull()
+                return await handler(request)
+        answer = await handler(request)
+        await asyncio.to_thread(self._known.wait)
+        asyncio.get_running_loop().call_later(moment.delay_s, self._kill)
+        return answer
+
+    async def _pull(self) -> None:
+        await asyncio.to_thread(self._known.wait)
+        self._kill()
+
+    def _kill(self) -> None:
+        assert self._group is not None
+        try:
+            os.killpg(self._group, signal.SIGKILL)
+        except ProcessLookupError:  # it was done just before
+            return
+
+
+async def _told(request: web.Request) -> str:
+    if request.path == "/graphql":
+        body = json.loads(await request.read())
+        return str(body["query"].split()[1].partition("(")[0])
+    part = "part" if "partNumber" in request.query else "object" if request.path.startswith(PREFIX) else ""
+    return f"{request.method} {part or request.path.rpartition('/')[2]}"
+
+
+class Launcher:
+    """Starts ``engine …`` in processes.
+
+    Args:
+        scratch: for what they print.
+        plugins: directories with systems of others.
+        environ: what they get beside the environment of this process.
+    """
+
+    def __init__(self, scratch: Path, *, plugins: Sequence[Path] = (), environ: Mapping[str, str]) -> None:
+        self._scratch = scratch
+        self._plugins = [str(directory) for directory in plugins]
+        self._environ = {**os.environ, "COLUMNS": "200", "TERM": "dumb", **environ}
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(LOADED)
+        self._started = 0
+
+    def start(self, *arguments: str) -> Running:
+        """Begin; the process leads a group of its own."""
+        self._started += 1
+        said = self._scratch / f"said-{self._started}"
+        process = self._context.Process(
+            target=_engine, args=(list(arguments), self._environ, self._plugins, str(said))
+        )
+        process.start()
+        return Running(process, said)
+
+    def run(self, *arguments: str, plug: Plug | None = None) -> Ended:
+        """The command to its end, whichever that is."""
+        running = self.start(*arguments)
+        if plug is not None:
+            plug.connect(running.pid)
+        return running.wait()
+
+
+class Running:
+    """A process that was started."""
+
+    def __init__(self, process: ForkServerProcess, said: Path) -> None:
+        self._process = process
+        self._said = said
+        assert process.pid is not None
+        self.pid: int = process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process alone, as a terminal would to each of a group."""
+        os.kill(self.pid, number)
+
+    @property
+    def said(self) -> str:
+        """What it printed so far."""
+        return self._said.read_text() if self._said.exists() else ""
+
+    def wait(self, timeout_s: float = 60) -> Ended:
+        self._process.join(timeout_s)
+        status = self._process.exitcode
+        if status is None:
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+        assert status is not None, f"it did not end:\n{self.said}"
+        return Ended(status, self.said)
+
+
+def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str], said: str) -> None:
+    """In the child: be the command."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.path[:0] = plugins
+    sys.argv = ["engine", *arguments]
+    to = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(to, 1)
+    os.dup2(to, 2)
+    from engine.cli.main import main
+    from engine.wandb import destination, filestream
+    from engine.wandb.digests import Multipart
+
+    # Histories and large files go in several pieces, without being large.
+    with (
+        mock.patch.object(filestream, "REQUEST_LIMIT", 6_000),
+        mock.patch.object(filestream, "KEEP_BACK", 2_000),
+        mock.patch.object(
+            destination, "Multipart", partial(Multipart, threshold=LARGE_FROM, part=SMALL_PART)
+        ),
+    ):
+        main()
