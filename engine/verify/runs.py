@@ -126,6 +126,8 @@ class RunCheck:
             partial(found.take, scope.audit.source.history(self.found)),
         )
         columns = scope.audit.columns(self.run, expected.points.by_key())
+        for key, name in columns.items():
+            scope.context.lose("key_renamed", f"run {self.run.id}", f"metric {key!r} became {name!r}")
         examples = await self._examples(expected, found, columns)
         for kind, detail in differences(expected, found, columns, scope.audit.starts_at(self.run)):
             key = next((key for key in examples if detail.startswith(f"key {key!r}: ")), None)

@@ -11,6 +11,7 @@ from engine.records import Namespace, Project, Run, SystemInfo
 from engine.transfer.context import Context
 from engine.wandb import documents, uri
 from engine.wandb.artifacts import ArtifactWriter
+from engine.wandb.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
 from engine.wandb.digests import Multipart
 from engine.wandb.fanout import KeyedLocks, for_each
@@ -18,6 +19,7 @@ from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.placement import Placement, members
 from engine.wandb.rehearsal import WandbRunRehearsal
+from engine.wandb.replica import ReplicaMapping, is_replica
 from engine.wandb.run_writer import open_run
 from engine.wandb.uploads import Uploader
 
@@ -53,6 +55,7 @@ class WandbDestination:
                 f"{self.uri} names one project, so experiments cannot become projects",
                 remedy="leave the project out of the URI, or make experiments groups",
             )
+        self._rest = rest
         self._multipart = multipart or Multipart()
         self._shared: set[Namespace] = set()
         self._surveyed: Survey | None = None
@@ -196,6 +199,9 @@ class WandbDestination:
         renamed = f"Imported from {original!r}" if original != target.project else None
         return "\n\n".join(part for part in (source.description, renamed) if part) or None
 
+    def audit(self) -> WandbAudit:
+        return WandbAudit(self._rest, self._options)
+
     # -- runs ------------------------------------------------------------------------------------
 
     async def open_run(self, run: Run, namespace: Namespace) -> RunWriter:
@@ -207,7 +213,8 @@ class WandbDestination:
         return WandbRunRehearsal(mapping=mapping, namespace=namespace, writer=self._artifacts)
 
     def _mapping(self, run: Run, namespace: Namespace) -> RunMapping:
-        return RunMapping(
+        kind = ReplicaMapping if is_replica(run) else RunMapping
+        return kind(
             run=run,
             context=self._context,
             source_uri=self._source_uri(),

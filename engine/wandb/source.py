@@ -11,7 +11,9 @@ from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    ConsoleLines,
     HistoryChunk,
+    HistoryRows,
     Namespace,
     Project,
     Run,
@@ -25,6 +27,7 @@ from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
 from engine.wandb.reading import artifacts, files
 from engine.wandb.reading.history import read_history
+from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
 
@@ -34,10 +37,12 @@ class WandbSource:
 
     Args:
         rest: the URI after ``wandb:``.
+        side: whose errors these are; a destination is read back like a source.
     """
 
-    def __init__(self, rest: str, options: SystemOptions | None = None) -> None:
+    def __init__(self, rest: str, options: SystemOptions | None = None, *, side: Side = Side.SOURCE) -> None:
         self._options = options or SystemOptions()
+        self._side = side
         self._location = uri.parse(rest)
         self.uri = self._location.uri
         self._client: WandbClient
@@ -47,7 +52,7 @@ class WandbSource:
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         key = self._options.api_key
-        async with connect(self._location.base_url, key, context, Side.SOURCE) as client:
+        async with connect(self._location.base_url, key, context, self._side) as client:
             self._client, self._context = client, context
             self._identity = await client.identify()
             yield SystemInfo(
@@ -55,6 +60,16 @@ class WandbSource:
                 product="W&B",
                 identity=self._identity.username or self._identity.entity,
             )
+
+    @property
+    def identity(self) -> Identity:
+        """Who reads; known while it is open."""
+        return self._identity
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the server says it can do; known while it is open."""
+        return self._client.features
 
     async def projects(self, selection: Selection) -> AsyncGenerator[Project]:
         """The projects that URI and selection name; all of the entity if they name none.
@@ -109,6 +124,16 @@ class WandbSource:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
+        async with aclosing(read_system_metrics(self._client, self._context, run)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def console(self, run: Run) -> AsyncGenerator[ConsoleLines]:
+        async with aclosing(read_console(self._client, self._context, run)) as parts:
+            async for part in parts:
+                yield part
 
     async def files(self, run: Run) -> AsyncGenerator[RunFile]:
         async with aclosing(files.list_files(self._client, self._context, run)) as found:

@@ -1,0 +1,386 @@
+"""What W&B holds of what it was given: ``docs/mapping.md``, as what must be found there.
+
+Written from the declared rules and apart from ``engine.wandb.mapping`` and the writers, which it is there to
+check; only names, texts and the digest of a version are made by the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Final
+
+import orjson
+
+from engine.errors import NotFound, Side
+from engine.protocols import SystemOptions, Unreadable
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    DatasetInput,
+    Json,
+    Loss,
+    Namespace,
+    Project,
+    Run,
+    RunFile,
+    RunState,
+    Selection,
+    SystemInfo,
+)
+from engine.transfer.context import Context, LossLedger
+from engine.verify.values import ANYTHING, Fact, Facts, OneOf
+from engine.wandb import names, uri
+from engine.wandb.digests import artifact_digest
+from engine.wandb.files import METADATA
+from engine.wandb.jsontext import Plain, clean_text, without_passwords
+from engine.wandb.mapping import PROVENANCE, iso_time
+from engine.wandb.placement import Placement
+from engine.wandb.source import WandbSource
+
+INTERNAL: Final = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
+"""Columns of a history that W&B has a meaning for."""
+
+OPEN: Final = "open"
+"""A run that nobody ended: the server calls it running, and after some minutes crashed."""
+
+_STATES: Final[Mapping[RunState, Json]] = {
+    RunState.FINISHED: "finished",
+    RunState.FAILED: "failed",
+    RunState.KILLED: OneOf(("killed", "failed")),
+    # A server that cannot set a run with a history back to pending leaves it open.
+    RunState.PENDING: OneOf(("pending", OPEN)),
+}
+
+_OPEN_STATES: Final = frozenset({"running", "crashed", "preempting", "preempted"})
+
+_NOT_COMPARED: Final = frozenset({"source", "url", "losses", "history"})
+"""Of the provenance: how the store was reached then, and what the writer says of itself."""
+
+MORE_METADATA: Final = "more_metadata"
+
+
+class WandbAudit:
+    """A W&B destination read back; see ``engine.verify.audit.Audit``.
+
+    Args:
+        rest: the URI after ``wandb:``.
+    """
+
+    def __init__(self, rest: str, options: SystemOptions) -> None:
+        self._location = uri.parse(rest)
+        self._options = options
+        self._source = WandbSource(rest, options, side=Side.DESTINATION)
+        self._shared: set[Namespace] = set()
+        self._context: Context
+        self._system = "source"
+        self.step_column: str | None = None
+
+    @property
+    def source(self) -> WandbSource:
+        return self._source
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
+        self._context = context
+        self._system = self._source_uri().partition(":")[0] or "source"
+        self.step_column = f"{self._system}/step"
+        # What is lost while reading is found to be missing; it is nothing that the destination declares.
+        async with self._source.open(replace(context, losses=LossLedger())) as info:
+            yield info
+
+    def _source_uri(self) -> str:
+        return self._context.source.uri if self._context.source else ""
+
+    # -- where things are ------------------------------------------------------------------------
+
+    async def places(self, projects: Sequence[Project]) -> Mapping[Namespace, Namespace]:
+        placement = Placement(
+            location=self._location,
+            as_groups=self._options.experiments_as == "group",
+            identity=self._source.identity,
+            remap=self._context.remap,
+            system=self._system,
+        )
+        targets, errors = placement.targets([project.namespace for project in projects])
+        if errors:
+            raise errors[0]
+        self._shared = placement.shared(targets)
+        for source, target in placement.renamed(targets).items():
+            self._context.lose("project_renamed", f"project {source}", f"became {target}")
+        return targets
+
+    async def runs(self, namespace: Namespace, ids: Sequence[str]) -> AsyncGenerator[Run | Unreadable]:
+        named = orjson.dumps({"name": {"$in": list(ids)}}).decode()
+        async with aclosing(self._listed(namespace, Selection(filter=named))) as runs:
+            async for run in runs:
+                yield run
+
+    async def others(self, namespace: Namespace) -> AsyncGenerator[Run | Unreadable]:
+        async with aclosing(self._listed(namespace, Selection())) as runs:
+            async for run in runs:
+                yield run
+
+    async def _listed(self, namespace: Namespace, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
+        project = Project(namespace=namespace, id=namespace.path)
+        try:
+            async with aclosing(self._source.runs(project, selection)) as runs:
+                async for run in runs:
+                    yield run
+        except NotFound:
+            return  # no project, no runs
+
+    def run_id(self, run: Run) -> str:
+        return names.run_id(run.id)
+
+    def claims(self, found: Run) -> bool:
+        return bool(_provenance(found).get("source") == self._source_uri())
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def expected(self, run: Run, namespace: Namespace) -> Facts:
+        group = run.group or (run.namespace.project if namespace in self._shared else None)
+        if self.run_id(run) != run.id:
+            self._lose(run, "run_id_changed", f"{run.id!r} became {self.run_id(run)!r}")
+        if run.state in (RunState.KILLED, RunState.RUNNING):
+            self._lose(run, "state_not_representable", run.source_state or str(run.state))
+        tags, plain = _tags(run), Plain()
+        if dropped := len(run.tags) - len({*tags} & {*map(clean_text, run.tags)}):
+            self._lose(run, "tag_dropped", "empty, repeated or too long", dropped)
+        facts: dict[Fact, Json] = {
+            ("name",): clean_text(run.name or run.id),
+            ("notes",): clean_text(run.notes) if run.notes else None,
+            ("group",): clean_text(group or "") or None,
+            ("job type",): run.job_type,
+            ("host",): run.host,
+            ("program",): run.code.program,
+            ("commit",): run.code.commit,
+            ("repository",): None if run.code.remote is None else without_passwords(run.code.remote),
+            ("state",): _STATES.get(run.state, OPEN),
+            **{("tag", tag): True for tag in tags},
+            **self._config(run, plain),
+            **self._summary(run),
+        }
+        if plain.coerced:
+            self._lose(run, "value_coerced", "values in config or tags", plain.coerced)
+        return {**facts, **self._expected_provenance(run)}
+
+    def _lose(self, run: Run, kind: str, detail: str, count: int = 1) -> None:
+        self._context.lose(kind, f"run {run.id}", detail, count)
+
+    def _config(self, run: Run, plain: Plain) -> Facts:
+        labels = f"imported_{self._system}_tags"
+        reserved = {key for key in run.config if key.startswith("_wandb")}
+        renamed = names.escaped_keys(
+            run.config, reserved | {"wandb_version", PROVENANCE, labels}, self._system
+        )
+        for key, name in renamed.items():
+            self._lose(run, "config_key_renamed", f"{key!r} became {name!r}")
+        return {
+            **{("config", clean_text(renamed.get(k, k))): plain.of(v) for k, v in run.config.items()},
+            **{("label", clean_text(key)): plain.of(value) for key, value in run.labels.items()},
+        }
+
+    def _summary(self, run: Run) -> Facts:
+        if run.summary is None:
+            return {("summary",): ANYTHING, ("runtime",): ANYTHING}
+        columns = self.columns(run, run.summary)
+        values = {("summary", columns.get(key, key)): value for key, value in run.summary.items()}
+        facts: dict[Fact, Json] = {fact: value for fact, value in values.items() if fact[1] not in INTERNAL}
+        facts["runtime",] = ANYTHING
+        if "_runtime" in run.summary and self._keeps_rows:
+            facts["runtime",] = run.summary["_runtime"]
+        elif run.started_at is not None and run.ended_at is not None and run.state is not RunState.PENDING:
+            facts["runtime",] = max(0, run.ended_at - run.started_at) / 1000
+        return facts
+
+    @property
+    def _keeps_rows(self) -> bool:
+        """Whether the source has rows in W&B's own form, whose internal columns stay as they are."""
+        return self._system == "wandb"
+
+    def _expected_provenance(self, run: Run) -> Facts:
+        told = Plain(redact=True)
+        tags = _tags(run)
+        known: dict[str, Json] = {
+            "run_id": run.id,
+            "entity": run.namespace.entity or None,
+            "project": run.namespace.project,
+            "user": run.user,
+            "state": run.source_state or str(run.state),
+            "started_at": run.started_at,
+            "started_at_iso": iso_time(run.started_at),
+            "ended_at": run.ended_at,
+            "ended_at_iso": iso_time(run.ended_at),
+            "parent_id": run.parent_id,
+            "deleted": run.deleted or None,
+            "entry_point": run.code.entry_point,
+            "branch": run.code.branch,
+            "tags": list(run.tags) if list(run.tags) != tags else None,
+            "inputs": [_input(dataset) for dataset in run.inputs] or None,
+        }
+        facts: dict[Fact, Json] = {
+            (PROVENANCE, key): told.of(value) for key, value in known.items() if value is not None
+        }
+        facts |= {(PROVENANCE, "extra", key): told.of(value) for key, value in run.extra.items()}
+        if told.redacted:
+            self._lose(run, "password_redacted", "passwords in URLs", told.redacted)
+        return facts
+
+    def found(self, run: Run) -> Facts:
+        state = run.source_state or str(run.state)
+        labels_key = f"imported_{self._system}_tags"
+        labels = run.config.get(labels_key)
+        summary = run.summary or {}
+        facts: dict[Fact, Json] = {
+            ("name",): run.name,
+            ("notes",): run.notes or None,
+            ("group",): run.group or None,
+            ("job type",): run.job_type or None,
+            ("host",): run.host or None,
+            ("program",): run.code.program,
+            ("commit",): run.code.commit,
+            ("repository",): run.code.remote,
+            ("state",): OPEN if state in _OPEN_STATES else state,
+            ("runtime",): summary.get("_runtime"),
+            **{("tag", tag): True for tag in run.tags},
+            **{("summary", key): value for key, value in summary.items() if key not in INTERNAL},
+        }
+        facts |= {
+            ("config", key): value
+            for key, value in run.config.items()
+            if key != PROVENANCE and not (key == labels_key and isinstance(labels, dict))
+        }
+        if isinstance(labels, dict):
+            facts |= {("label", key): value for key, value in labels.items()}
+        for key, value in _provenance(run).items():
+            if key == "extra" and isinstance(value, dict):
+                facts |= {(PROVENANCE, "extra", name): item for name, item in value.items()}
+            elif key not in _NOT_COMPARED:
+                facts[PROVENANCE, key] = value
+        return facts
+
+    def told(self, found: Run) -> Sequence[Loss]:
+        return [
+            Loss(
+                kind=str(loss["kind"]),
+                subject=f"run {found.id}",
+                detail=str(loss["detail"]),
+                count=int(loss["count"]),
+            )
+            for loss in _provenance(found).get("losses") or ()
+        ]
+
+    # -- histories -------------------------------------------------------------------------------
+
+    def columns(self, run: Run, keys: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
+        if self._keeps_rows:
+            return {}
+        return names.escaped_keys(keys, INTERNAL | {f"{self._system}/step"}, self._system)
+
+    def starts_at(self, run: Run) -> int | None:
+        return run.started_at
+
+    # -- files and artifacts ---------------------------------------------------------------------
+
+    def expected_file(self, file: RunFile) -> RunFile | None:
+        return file if names.is_safe_path(file.path) else None
+
+    def added_files(self, run: Run) -> Collection[str]:  # noqa: ARG002
+        return (METADATA,)
+
+    def artifact_name(self, artifact: Artifact) -> tuple[str, str]:
+        return names.artifact_type(artifact.type), names.artifact_name(artifact.name)
+
+    def keeps(self, found: Artifact) -> bool:
+        return not found.type.startswith("wandb-")
+
+    def origin(self, found: Artifact) -> int | None:
+        version = _origin(found).get("version")
+        return version if type(version) is int else None
+
+    def expected_artifact(self, artifact: Artifact) -> Facts:
+        plain, subject = Plain(), f"artifact {artifact.name}"
+        type_, name = self.artifact_name(artifact)
+        aliases = {alias for alias in artifact.aliases if names.is_alias(alias)} - {"latest"}
+        tags = {tag for tag in artifact.tags if names.is_artifact_tag(tag)}
+        if "ARTIFACT_TAGS" not in self._source.features:
+            tags = set()
+        for kind, dropped in (
+            ("alias_dropped", {*artifact.aliases} - aliases - {"latest"}),
+            ("tag_dropped", {*artifact.tags} - tags),
+        ):
+            if dropped:
+                self._context.lose(kind, subject, ", ".join(map(repr, sorted(dropped))), len(dropped))
+        origin: dict[str, Json] = {
+            "run_id": artifact.run_id,
+            "created_at": artifact.created_at,
+            "version": artifact.version,
+            "name": clean_text(artifact.name) if artifact.name != name else None,
+            "type": artifact.type if artifact.type != type_ else None,
+            "metadata": artifact.metadata.get(PROVENANCE),
+        }
+        return {
+            ("description",): clean_text(artifact.description or "") or None,
+            # Which of several versions is the latest is up to the server; of a single one it is clear.
+            ("alias", "latest"): True if artifact.version is None else ANYTHING,
+            **{("alias", alias): True for alias in aliases},
+            **{("tag", tag): True for tag in tags},
+            **{("metadata", k): plain.of(v) for k, v in artifact.metadata.items() if k != PROVENANCE},
+            **{(PROVENANCE, key): value for key, value in origin.items() if value is not None},
+        }
+
+    def found_artifact(self, artifact: Artifact) -> Facts:
+        origin = dict(_origin(artifact))
+        more = origin.pop(MORE_METADATA, {})
+        own = {key: value for key, value in artifact.metadata.items() if key != PROVENANCE}
+        return {
+            ("description",): artifact.description,
+            **{("alias", alias): True for alias in artifact.aliases},
+            **{("tag", tag): True for tag in artifact.tags},
+            **{("metadata", key): value for key, value in {**own, **more}.items()},
+            **{(PROVENANCE, key): value for key, value in origin.items()},
+        }
+
+    def expected_entry(self, entry: ArtifactEntry, subject: str) -> ArtifactEntry | None:
+        path = names.downloadable_path(entry.path)
+        if not names.is_safe_path(path):
+            return None
+        if path != entry.path:
+            self._context.lose("path_renamed", subject, f"{entry.path!r} became {path!r}")
+        if entry.ref is None:
+            return replace(entry, path=path)
+        ref = without_passwords(entry.ref)
+        if ref != entry.ref:
+            self._context.lose("password_redacted", subject, f"reference {entry.path!r}")
+        return replace(
+            entry, path=path, ref=ref, digest=without_passwords(entry.digest or entry.md5 or ref), md5=None
+        )
+
+    def refuses(self, path: str, others: Collection[str]) -> bool:
+        parents = path.split("/")[:-1]
+        return any("/".join(parents[:depth]) in others for depth in range(1, len(parents) + 1))
+
+    def content_digest(self, entries: Mapping[str, str]) -> str | None:
+        return artifact_digest(entries.items())
+
+
+def _tags(run: Run) -> list[str]:
+    """The tags that a server holds of a run."""
+    fitting = list(dict.fromkeys(clean_text(tag) for tag in run.tags if names.is_run_tag(tag)))
+    return [*fitting, "deleted"] if run.deleted and "deleted" not in fitting else fitting
+
+
+def _provenance(found: Run) -> Mapping[str, Json]:
+    told = found.config.get(PROVENANCE)
+    return told if isinstance(told, dict) else {}
+
+
+def _origin(found: Artifact) -> Mapping[str, Json]:
+    told = found.metadata.get(PROVENANCE)
+    return told if isinstance(told, dict) else {}
+
+
+def _input(dataset: DatasetInput) -> dict[str, Json]:
+    return {name: value for name, value in asdict(dataset).items() if value not in (None, {})}
