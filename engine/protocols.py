@@ -23,7 +23,9 @@ from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    ConsoleLines,
     HistoryChunk,
+    HistoryRows,
     HistorySize,
     Json,
     Namespace,
@@ -94,6 +96,28 @@ class Source(Protocol):
     def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         """The bytes of a blob from ``offset`` on, in pieces of at most 1 MiB."""
         ...
+
+
+@runtime_checkable
+class LogSource(Protocol):
+    """What a source is too if its runs keep, beside their history, what the machine and the console told."""
+
+    def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
+        """What was measured of the machine, as fine as the source gives it."""
+        ...
+
+    def console(self, run: Run) -> AsyncGenerator[ConsoleLines]:
+        """What the run wrote to its console."""
+        ...
+
+
+@runtime_checkable
+class LogWriter(Protocol):
+    """What a run writer is too if it takes what a ``LogSource`` gives; called after ``write_history``."""
+
+    async def write_logs(
+        self, metrics: AsyncIterator[HistoryRows], console: AsyncIterator[ConsoleLines]
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,31 @@ HistoryChunk: TypeAlias = MetricPoints | HistoryRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleLine:
+    """A line that a run wrote to its console.
+
+    Attributes:
+        time: ISO 8601 as the source has it, which may be finer than milliseconds.
+        level: the source's word, ``error`` for what came from stderr; None for anything else.
+        label: which of several processes wrote it.
+    """
+
+    text: str
+    time: str | None = None
+    level: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleLines:
+    """A part of what a run wrote to its console, in order."""
+
+    CHUNK_LINES = 1_000
+
+    lines: Sequence[ConsoleLine]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistorySize:
     """How long the history of a run is, found out without reading it.
 

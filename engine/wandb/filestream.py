@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -74,6 +74,15 @@ class FileStream:
             self._points += points
             if self.sent.rows + len(self._lines) == self.sent.next_check and self.sent.has(self._lines):
                 self._forget_lines()
+
+    async def send_other(self, files: Mapping[str, tuple[int, Sequence[str]]]) -> None:
+        """Send lines of other files of the stream, at once.
+
+        Args:
+            files: by name, the number of the first line and the lines.
+        """
+        chunks = {name: {"offset": offset, "content": lines} for name, (offset, lines) in files.items()}
+        await self._post({"files": chunks})
 
     async def settle(self) -> None:
         """All lines were added; send them now unless they are few enough to wait for ``finish``."""

@@ -7,7 +7,7 @@ the config under ``_import``, next to what was renamed or did not fit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,8 +15,12 @@ from engine.records import DatasetInput, Json, Run, RunState
 from engine.transfer.context import Context
 from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
+from engine.wandb.rows import LastRow, RowSequence
 
 PROVENANCE: Final = "_import"
+WANDB: Final = "wandb"
+"""Key of ``Run.extra`` for what only W&B has; see ``engine.wandb.reading.runs``."""
+
 WRITER_ID: Final = "import"
 CONFIG_GUIDANCE = 10_000_000
 """Bytes of a config beyond which the service's pages get slow."""
@@ -119,7 +123,11 @@ class RunMapping:
 
     @property
     def ending(self) -> Ending:
-        return ENDINGS[self.run.state]
+        ending, code = ENDINGS[self.run.state], self.run.exit_code
+        # A code that speaks against the state would change it.
+        if code is None or ending.exit_code is None or (code == 0) != (ending.exit_code == 0):
+            return ending
+        return replace(ending, exit_code=code)
 
     def lose(self, kind: str, detail: str, count: int = 1) -> None:
         """Record a loss, for the report and for the provenance of this run."""
@@ -165,20 +173,38 @@ class RunMapping:
         return config
 
     def config_json(self) -> str:
-        internal: dict[str, Json] = {
-            # The presence of `t` is how W&B's client tells a run that ran from one that was only announced.
-            "t": {"3": []},
-            "e": {WRITER_ID: {**self.environment(), "writerId": WRITER_ID}},
-            "m": self.metric_definitions,
-        }
         changing = _without_none({"history": self.history or None, "losses": self.losses() or None})
         return encode_json(
             {
                 **self._config,
                 PROVENANCE: {"value": self._known | changing},
-                "_wandb": {"value": internal},
+                "_wandb": {"value": self._internal_config()},
             }
         )
+
+    def _internal_config(self) -> dict[str, Json]:
+        """What W&B's own client keeps in a config."""
+        return {
+            # The presence of `t` is how W&B's client tells a run that ran from one that was only announced.
+            "t": {"3": []},
+            "e": {WRITER_ID: {**self.environment(), "writerId": WRITER_ID}},
+            "m": self.metric_definitions,
+        }
+
+    def row_sequence(self) -> RowSequence:
+        """What makes lines of rows that are wide already."""
+        return RowSequence(step_column=f"{self.system}/step", started_at=self.run.started_at)
+
+    def internal_summary(self, last: LastRow) -> dict[str, Json]:
+        """What W&B's own client keeps in a summary."""
+        duration = self.duration_s()
+        internal: dict[str, Json] = {}
+        if last.step >= 0:
+            internal = {"_step": last.step, "_timestamp": last.timestamp / 1000}
+        if duration is not None or last.step >= 0:
+            runtime = last.runtime if duration is None else duration
+            internal |= {"_runtime": runtime, "_wandb": {"runtime": int(runtime)}}
+        return internal
 
     def environment(self) -> dict[str, Json]:
         """Content of ``wandb-metadata.json``: only what the source knows."""
@@ -241,6 +267,9 @@ class RunMapping:
             "started_at_iso": iso_time(run.started_at),
             "ended_at": run.ended_at,
             "ended_at_iso": iso_time(run.ended_at),
+            "heartbeat_at": run.heartbeat_at,
+            "exit_code": run.exit_code,
+            "sweep": run.sweep,
             "parent_id": run.parent_id,
             "deleted": run.deleted or None,
             "entry_point": run.code.entry_point,

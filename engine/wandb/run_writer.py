@@ -18,6 +18,7 @@ from engine.protocols import Reader
 from engine.records import (
     Artifact,
     ArtifactEntry,
+    ConsoleLines,
     HistoryChunk,
     HistoryRows,
     Json,
@@ -34,6 +35,7 @@ from engine.wandb.client import WandbClient
 from engine.wandb.files import FileUploads
 from engine.wandb.filestream import FileStream
 from engine.wandb.jsontext import encode_json
+from engine.wandb.logs import LogStream
 from engine.wandb.mapping import RunMapping
 from engine.wandb.points import PointStore
 from engine.wandb.resume import SentRows
@@ -170,9 +172,7 @@ class WandbRunWriter:
         self.mapping.lose(kind, detail, count)
 
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
-        sequence = RowSequence(
-            step_column=f"{self.mapping.system}/step", started_at=self.mapping.run.started_at
-        )
+        sequence = self.mapping.row_sequence()
         points = rows = 0
         with PointStore(self.context.spool) as store:
             async for chunk in chunks:
@@ -234,6 +234,14 @@ class WandbRunWriter:
                 sequence.resequenced,
             )
 
+    async def write_logs(
+        self, metrics: AsyncIterator[HistoryRows], console: AsyncIterator[ConsoleLines]
+    ) -> None:
+        # Anything sent to a run that was only announced would start it.
+        if self.mapping.ending.upsert_state is None:
+            structured = "STRUCTURED_CONSOLE_LOGS" in self.client.features
+            await LogStream(self.stream, self.mapping, structured=structured).send(metrics, console)
+
     async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
         async with self.stream.kept_alive():
             return await self.files.write(files, read)
@@ -278,13 +286,7 @@ class WandbRunWriter:
         values = self.latest if own is None else {self.renamed.get(key, key): own[key] for key in own}
         if self.mapping.ending.upsert_state is not None and not values and self.last.step < 0:
             return None
-        duration = self.mapping.duration_s()
-        internal: dict[str, Json] = {}
-        if self.last.step >= 0:
-            internal = {"_step": self.last.step, "_timestamp": self.last.timestamp / 1000}
-        if duration is not None or self.last.step >= 0:
-            runtime = self.last.runtime if duration is None else duration
-            internal |= {"_runtime": runtime, "_wandb": {"runtime": int(runtime)}}
+        internal = self.mapping.internal_summary(self.last)
         if not internal and not values:
             return None
         line = encode_row({**internal, **values})

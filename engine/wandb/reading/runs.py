@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
-from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from engine.errors import CommError, ConfigError, Side
@@ -15,7 +14,7 @@ from engine.records import Code, Json, Namespace, Run, RunState, Selection
 from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
-from engine.wandb.mapping import iso_time
+from engine.wandb.mapping import WANDB, iso_time
 from engine.wandb.reading import documents
 from engine.wandb.reading.pages import of_run, pages
 from engine.wandb.reading.values import milliseconds, parse, parse_object
@@ -25,9 +24,6 @@ PER_PAGE = 100
 
 PASSES = 5
 """Times that a list is read until it stays the same."""
-
-WANDB: Final = "wandb"
-"""Key of ``Run.extra`` for what only W&B has: see ``run_of``."""
 
 _EXAMPLE = '{"state": "finished", "config.lr.value": {"$gt": 0.01}}'
 _STATES = {"queued": RunState.PENDING}
@@ -57,9 +53,10 @@ def counts_of(run: Run) -> Counts:
 def run_of(node: Mapping[str, Json], namespace: Namespace, base_url: str) -> Run:
     """A node of a list of runs.
 
-    What W&B's client keeps in a config besides the values of the user is in ``extra["wandb"]``:
-    ``_wandb`` (definitions of metrics, custom charts, environments), ``raw`` (entries without a
-    ``value``, such as ``wandb_version``), ``descriptions`` of keys, and the old ``description`` of the run.
+    What W&B's client keeps in a config besides the values of the user is in ``extra["wandb"]``, which every
+    run of W&B has: ``_wandb`` (definitions of metrics, custom charts, environments), ``raw`` (entries
+    without a ``value``, such as ``wandb_version``), ``descriptions`` of keys, and the old ``description``
+    of the run.
 
     A run has no time of its end; that of the last heartbeat is told if its state is final.
 
@@ -109,7 +106,7 @@ def run_of(node: Mapping[str, Json], namespace: Namespace, base_url: str) -> Run
             commit=node.get("commit") or git.get("commit"),
             remote=git.get("remote"),
         ),
-        extra={WANDB: internal} if internal else {},
+        extra={WANDB: internal},
         url=run_url(base_url, namespace, node["name"]),
         locator=counts,
     )
