@@ -26,7 +26,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import Destination, RunWriter, Source, Unreadable
+from engine.protocols import Destination, LogSource, LogWriter, RunWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.events import Event, ItemFailed, RunDone
@@ -303,6 +303,12 @@ class Pipeline:
     async def _move_history(self, job: _OpenRun) -> Receipt:
         async with aclosing(self._source.history(job.run)) as chunks:
             job.history = await job.writer.write_history(chunks)
+        if isinstance(self._source, LogSource) and isinstance(job.writer, LogWriter):
+            async with (
+                aclosing(self._source.system_metrics(job.run)) as metrics,
+                aclosing(self._source.console(job.run)) as console,
+            ):
+                await job.writer.write_logs(metrics, console)
         return job.history
 
     async def _move_files(self, job: _OpenRun) -> Receipt:
