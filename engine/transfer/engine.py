@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +16,10 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from engine.errors import AuthError, ConfigError, EngineError
+from engine.errors import AuthError, ConfigError, EngineError, Problem
 from engine.protocols import Destination, Source
-from engine.records import Loss
+from engine.records import Loss, Project
 from engine.transfer.background import Background
-from engine.transfer.bandwidth import Bandwidth
-from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
 from engine.transfer.journal import Journal
@@ -29,8 +27,9 @@ from engine.transfer.ledger import open_ledger
 from engine.transfer.memos import Memos
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
+from engine.transfer.preflight import Findings, open_sides
 from engine.transfer.session_log import Began, SessionLog, session_log
-from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
+from engine.transfer.sharing import Sharing
 
 EVENT_BUFFER = 1_024
 PROGRESS_EVERY_S = 0.5
@@ -46,13 +45,15 @@ class Engine:
             ...
         result = await engine.run()
 
-    Entering connects to both sides. Several engines may share an event loop; none of them touches
-    signals, logging or other state of the process. Leaving early, or cancelling, stops all work; what
-    arrived stays, and running the same transfer again completes it.
+    Entering connects to both sides and looks for all that can be known to go wrong, without writing to
+    either; what does not stand in the way is in ``warnings``. Several engines may share an event loop; none
+    of them touches signals, logging or other state of the process. Leaving early, or cancelling, stops all
+    work; what arrived stays, and running the same transfer again completes it.
 
     Raises:
-        EngineError: on entering, if a side cannot be used; from ``run`` and ``events``, if the transfer
-            could not go on. Items that fail alone don't raise: they are in the result.
+        EngineError: on entering, if a side cannot be used, a ``PreflightError`` if there are several
+            reasons; from ``run`` and ``events``, if the transfer could not go on. Items that fail alone
+            don't raise: they are in the result.
     """
 
     def __init__(self, source: Source, destination: Destination, options: Options | None = None) -> None:
@@ -70,60 +71,72 @@ class Engine:
         self._pipeline: Pipeline
         self._context: Context
         self._connected: Connected
+        self._projects: Sequence[Project]
         self._log: SessionLog
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             spool = Path(tempfile.mkdtemp(prefix="transfer-engine-", dir=self._options.spool))
             stack.callback(shutil.rmtree, spool, ignore_errors=True)
-            self._context = Context(
-                spool=spool,
-                remap=self._options.remap,
-                budget=ByteBudget(self._options.max_bytes_in_flight),
-                throttles=Throttles(
-                    self._options.concurrency, self._options.max_rps, self._options.patience_s
-                ),
-                concurrency=self._options.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
-                downloads=Bandwidth(self._options.bandwidth),
-                uploads=Bandwidth(self._options.bandwidth),
-                patience_s=self._options.patience_s,
-                counters=self._result.counters,
-                losses=LossLedger(
+            self._context = self._options.context(
+                spool,
+                self._result.counters,
+                LossLedger(
                     # Losses are also recorded in threads, where nothing can be sent.
                     on_first=self._untold_losses.append,
                     counts=self._result.losses,
                     examples=self._result.loss_examples,
                 ),
             )
-            ledger = await stack.enter_async_context(
+            findings = Findings()
+            ledger = await findings.enter(
+                stack,
                 open_ledger(
                     self._source.uri,
                     self._destination.uri,
                     state_dir=self._options.state_dir,
                     scratch=spool,
-                )
+                    url=self._options.ledger,
+                    share=self._options.share,
+                    patience_s=self._options.patience_s,
+                    command=self._options.command,
+                    notices=self._context.notices,
+                ),
             )
             began = Began.by_me(self._source.uri, self._destination.uri, self._options.command)
-            self._log = stack.enter_context(session_log(self._options.state_dir, began))
+            self._log = stack.enter_context(
+                session_log(self._options.state_dir if ledger is not None else None, began)
+            )
             self._context.memos = Memos(ledger, reads=self._options.incremental)
-            self._context.source = await stack.enter_async_context(self._source.open(self._context))
+            sides = await open_sides(
+                self._source,
+                self._destination,
+                self._options.selection,
+                self._context,
+                stack,
+                findings,
+                state_dir=self._options.state_dir,
+            )
+            assert ledger is not None
+            self._projects = sides.projects
             self._connected = Connected(
-                source=self._context.source,
-                destination=await stack.enter_async_context(self._destination.open(self._context)),
+                source=sides.source, destination=sides.destination, warnings=sides.warnings
+            )
+            journal = Journal(
+                ledger,
+                self._options.parts,
+                incremental=self._options.incremental,
+                recheck=self._options.recheck_artifacts,
             )
             self._pipeline = Pipeline(
                 self._source,
                 self._destination,
                 self._options,
                 self._result,
-                Journal(
-                    ledger,
-                    self._options.parts,
-                    incremental=self._options.incremental,
-                    recheck=self._options.recheck_artifacts,
-                ),
+                journal,
                 self._emit,
                 self._context.downloads,
+                Sharing(journal, self._result, self._context.notices) if self._options.share else None,
             )
             self._log.see(self._connected)
             self._tasks = await stack.enter_async_context(Background())
@@ -171,6 +184,11 @@ class Engine:
         self._pipeline.drain()
 
     @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What was found on entering that does not stand in the way."""
+        return self._connected.warnings
+
+    @property
     def result(self) -> Result:
         """What was done so far."""
         return self._result
@@ -185,7 +203,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as helpers:
                 helpers.start_soon(self._report_progress, began)
-                await self._pipeline.run()
+                await self._pipeline.run(self._projects)
                 helpers.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             self._error = _decisive(group)

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
-from engine.errors import EngineError
+from engine.errors import EngineError, Problem
 from engine.records import Json, Loss, SystemInfo
 from engine.transfer.throttle import ThrottleState
 
@@ -28,11 +28,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
-    """Both sides answered."""
+    """Both sides answered; ``warnings`` are what was found that does not stand in the way."""
 
     type: ClassVar[str] = "connected"
     source: SystemInfo
     destination: SystemInfo
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,11 @@ from typing import Final
 
 from engine.errors import EngineError
 from engine.records import Artifact, Namespace, Project, Receipt, Run
+from engine.transfer.holder import Holder
+from engine.transfer.leases import Claim
 from engine.transfer.ledger import Ledger
 from engine.transfer.ledger_schema import Kind, State
-from engine.transfer.ledger_store import Cause, Item
+from engine.transfer.ledger_store import Cause, Item, RunKey
 from engine.transfer.proofs import Known, Proofs, proof_of
 from engine.transfer.trail import artifact_line, run_line
 
@@ -27,6 +29,21 @@ class Journal(Proofs):
         super().__init__(ledger, wanted, incremental=incremental, recheck=recheck)
         self._ledger = ledger
 
+    # -- sharing ---------------------------------------------------------------------------------
+
+    async def is_proven(self, run: Run, destination: Namespace) -> bool:
+        """Whether nothing of a run need be looked at."""
+        return not self._recheck and (await self.known(run, destination)).complete
+
+    async def claim(self, runs: Sequence[Run]) -> list[Claim]:
+        """Take runs for this engine alone, and tell which of them could be had."""
+        claims = await self._ledger.claim([_key(run) for run in runs])
+        return [claims[_key(run)] for run in runs]
+
+    async def others(self) -> list[Holder]:
+        """The other engines that are at work on the same transfer."""
+        return await self._ledger.others()
+
     # -- runs ------------------------------------------------------------------------------------
 
     async def run_opened(self, run: Run, destination: Namespace, known: Known) -> None:
@@ -34,6 +51,11 @@ class Journal(Proofs):
         await self._ledger.note(
             _item(Kind.RUN, run, destination, state=State.PENDING, parts=known.parts, attempts=1)
         )
+
+    async def run_unchanged(self, run: Run) -> None:
+        """Everything of a run had arrived before."""
+        # What was looked at again need not be looked at by others, who could not know it from the ledger.
+        await self._ledger.end_run(_key(run), proven=not self._recheck)
 
     async def run_done(self, run: Run, destination: Namespace, known: Known) -> None:
         """Return when this is on disk."""
@@ -44,7 +66,12 @@ class Journal(Proofs):
             state=_done(run),
             parts=self._wanted | known.parts,
         )
-        await self._ledger.settle(item, run_line(run, destination))
+        await self._ledger.end_run(
+            _key(run),
+            proven=self._incremental and proof_of(run) is not None and not self._recheck,
+            item=item,
+            line=run_line(run, destination),
+        )
 
     async def run_failed(
         self,
@@ -67,7 +94,8 @@ class Journal(Proofs):
             parts=known.parts,
             error=error,
         )
-        await self._ledger.settle(item, run_line(run, destination, problems))
+        line = run_line(run, destination, problems)
+        await self._ledger.end_run(_key(run), proven=False, item=item, line=line)
 
     async def unreadable(self, project: Project, run_id: str, error: EngineError) -> None:
         """The source lists a run that it cannot read."""
@@ -138,6 +166,10 @@ def artifact_key(artifact: Artifact) -> str:
     """What tells the artifacts of a run apart."""
     version = "" if artifact.version is None else f":v{artifact.version}"
     return f"{artifact.type}/{artifact.name}{version}"
+
+
+def _key(run: Run) -> RunKey:
+    return run.namespace.path, run.id
 
 
 def _done(run: Run) -> State:

@@ -3,13 +3,26 @@
 ``migration``: one row for each pair of a source and a destination that were ever transferred with it.
 ``item``: one row for each thing that was moved or was to be moved. A run and its parts sort together, so
 that one look at the primary key tells all about a run; the other two indexes answer ``engine status``.
+``participant``: the engines that are at work on a migration, each until ``expires_at`` (ms).
+``claim``: the runs that one of them has in hand, or that it ``tried`` without the ledger proving them now.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 TABLES = MetaData()
 
@@ -91,3 +104,29 @@ Index(
     postgresql_where=ITEM.c.state == State.FAILED,
 )
 KEY = tuple(column.name for column in ITEM.primary_key)
+
+PARTICIPANT = Table(
+    "participant",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("migration", ForeignKey("migration.id"), nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("processes", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("command", Text),
+    Column("shares", Boolean, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+CLAIM = Table(
+    "claim",
+    TABLES,
+    Column("migration", ForeignKey("migration.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("run", Text, primary_key=True),
+    Column("participant", Text, nullable=False),
+    Column("tried", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,12 +15,16 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from engine.errors import ConfigError, EngineError, Outage
+from engine.errors import ConfigError, EngineError, Outage, Transient
+from engine.transfer import ledger_url
 from engine.transfer.ledger_schema import ITEM, KEY, MEMOS, MIGRATION, TABLES, Kind, State
 
 BUSY_MS = 30_000
+
+_CREATION = 0x7E5E_1ED6
+"""The advisory lock of those who create tables."""
 
 RunKey: TypeAlias = tuple[str, str]
 """The path of its project at the source, and its id there."""
@@ -81,7 +85,7 @@ class Store:
     """One ledger database.
 
     Args:
-        url: as SQLAlchemy takes it, ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        url: ``sqlite:///…`` or ``postgresql://…``.
         durable: False for a ledger that does not outlive the process, so that it need not wait for the disk.
         writes: False to look only, also while somebody else writes.
 
@@ -90,28 +94,38 @@ class Store:
     """
 
     def __init__(self, url: str, *, durable: bool = True, writes: bool = True) -> None:
-        self.engine = sa.create_engine(_with_driver(url), pool_size=4)
-        self._sqlite = self.engine.dialect.name == "sqlite"
+        where = ledger_url.parse(url)
+        self.shown = ledger_url.shown(where)
+        try:
+            self.engine = sa.create_engine(where, pool_size=4)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the ledger {self.shown} needs a driver that is not installed: {error.name}",
+                remedy="pip install 'transfer-engine[postgresql]'",
+                exc=error,
+            ) from error
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._upsert_item = self._upsert()
-        self.shown = self.engine.url.render_as_string(hide_password=True)
-        if self._sqlite:
+        if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _pragmas("FULL" if durable else "OFF"))
         self._writes = writes
         try:
             if writes:
-                TABLES.create_all(self.engine)
+                self._create_tables()
         except SQLAlchemyError as error:
             self.engine.dispose()
             raise ConfigError(
                 f"the ledger {self.shown} cannot be opened: {_reason(error)}",
-                remedy="choose another --state-dir that can be written to",
+                remedy="choose another --state-dir that can be written to"
+                if self.is_sqlite
+                else "check host, database, user and password, and that this user may create tables",
                 exc=error,
             ) from error
 
     def close(self) -> None:
         """Leave one file behind, without a log beside it."""
         with self._told():
-            if self._sqlite and self._writes:
+            if self.is_sqlite and self._writes:
                 with self.engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         self.engine.dispose()
@@ -119,14 +133,24 @@ class Store:
     def migration(self, source: str, destination: str) -> int:
         """The number of a migration, new or known."""
         values = {"source": source, "destination": destination}
-        insert = self._insert(MIGRATION).values(**values, created_at=_now())
-        with self._told(), self.engine.begin() as connection:
+        insert = self.insert(MIGRATION).values(**values, created_at=_now())
+        with self.writing() as connection:
             connection.execute(insert.on_conflict_do_nothing())
             number = connection.execute(sa.select(MIGRATION.c.id).filter_by(**values)).scalar_one()
         return int(number)
 
-    def write(self, migration: int, items: Iterable[Item]) -> None:
-        """Commit these items, later ones over earlier ones.
+    def _create_tables(self) -> None:
+        # One at a time: two engines that begin together must not both find a table missing.
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "BEGIN IMMEDIATE" if self.is_sqlite else f"SELECT pg_advisory_xact_lock({_CREATION})"
+            )
+            TABLES.create_all(connection)
+
+    def write(
+        self, migration: int, items: Collection[Item], also: Callable[[sa.Connection], None] | None = None
+    ) -> None:
+        """Commit these items, later ones over earlier ones, together with what ``also`` does.
 
         A run that is done takes back the failures of parts that the source no longer has, and its memos.
         """
@@ -136,8 +160,11 @@ class Store:
             for row in rows
             if row["kind"] == Kind.RUN and row["state"] == State.DONE
         ]
-        with self._told(), self.engine.begin() as connection:
-            connection.execute(self._upsert_item, rows)
+        with self.writing() as connection:
+            if also is not None:
+                also(connection)
+            if rows:
+                connection.execute(self._upsert_item, rows)
             if settled:
                 connection.execute(_TIDY, settled)
 
@@ -145,7 +172,7 @@ class Store:
         """Those of these runs that are known, without their parts."""
         wanted: dict[str, dict[str, RunKey]] = defaultdict(dict)
         for key in keys:
-            wanted[_storable(key[0])][_storable(key[1])] = key
+            wanted[storable(key[0])][storable(key[1])] = key
         found = {}
         with self.reading() as connection:
             for project, runs in wanted.items():
@@ -156,20 +183,20 @@ class Store:
 
     def items(self, migration: int, project: str, run: str) -> list[Item]:
         """A run and its parts."""
-        where = {"m": migration, "p": _storable(project), "r": _storable(run)}
+        where = {"m": migration, "p": storable(project), "r": storable(run)}
         with self.reading() as connection:
             return [_item(row) for row in connection.execute(_BY_RUN, where).mappings()]
 
     def notes(self, migration: int, project: str, run: str, kind: Kind, prefix: str) -> list[Item]:
         """Items of one kind of a run whose names begin so."""
         query = _BY_RUN.where(
-            ITEM.c.kind == kind, ITEM.c.name.startswith(_storable(prefix), autoescape=True)
+            ITEM.c.kind == kind, ITEM.c.name.startswith(storable(prefix), autoescape=True)
         ).order_by(ITEM.c.name)
-        where = {"m": migration, "p": _storable(project), "r": _storable(run)}
+        where = {"m": migration, "p": storable(project), "r": storable(run)}
         with self.reading() as connection:
             found = [_item(row) for row in connection.execute(query, where).mappings()]
         # SQLite's LIKE takes small letters for capitals.
-        return [item for item in found if item.name.startswith(_storable(prefix))]
+        return [item for item in found if item.name.startswith(storable(prefix))]
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -177,11 +204,24 @@ class Store:
         with self._told(), self.engine.connect() as connection:
             yield connection
 
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        return sqlite.insert(table) if self._sqlite else postgresql.insert(table)
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction. Its first statement must be one that writes, or SQLite may have to refuse it."""
+        with self._told(), self.engine.begin() as connection:
+            yield connection
+
+    def now(self, connection: sa.Connection) -> int:
+        """The time in ms that all who use this ledger agree on, whatever their clocks say."""
+        if self.is_sqlite:
+            return _now()
+        clock = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+        return int(connection.exec_driver_sql(clock).scalar_one())
+
+    def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def _upsert(self) -> sa.Executable:
-        insert = self._insert(ITEM)
+        insert = self.insert(ITEM)
         new = insert.excluded
         kept = {*KEY, "attempts", "first_at"}
         changed: dict[str, Any] = {c.name: new[c.name] for c in ITEM.columns if c.name not in kept}
@@ -193,11 +233,16 @@ class Store:
         """Turn errors of the database into one that says what to do.
 
         Raises:
+            Transient: a server of databases is gone, which may pass.
             Outage: without its ledger a transfer must not go on.
         """
         try:
             yield
         except SQLAlchemyError as error:
+            if not self.is_sqlite and _is_passing(error):
+                raise Transient(
+                    f"the ledger {self.shown} does not answer: {_reason(error)}", exc=error
+                ) from error
             raise Outage(
                 f"the ledger {self.shown} cannot be written: {_reason(error)}",
                 remedy="mend that and run the same command again; what it holds stays valid",
@@ -224,20 +269,19 @@ def sqlite_url(path: Path) -> str:
     return sa.URL.create("sqlite", database=str(path)).render_as_string()
 
 
-def _with_driver(url: str) -> sa.URL:
-    """PostgreSQL is reached through psycopg unless the URL says otherwise."""
-    parsed = sa.make_url(url)
-    if parsed.drivername in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    return parsed
-
-
 def _pragmas(synchronous: str) -> Any:
     def on_connect(connection: Any, _record: object) -> None:
         for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", f"busy_timeout={BUSY_MS}"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     return on_connect
+
+
+def _is_passing(error: SQLAlchemyError) -> bool:
+    """Whether a server may be there again later: it was lost, restarts, is full, or has too many clients."""
+    return isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
 
 
 def _reason(error: SQLAlchemyError) -> str:
@@ -261,13 +305,13 @@ def _row(migration: int, item: Item) -> dict[str, Any]:
         remedy=cause and cause.remedy,
     )
     return {
-        **{name: _storable(value) if isinstance(value, str) else value for name, value in row.items()},
+        **{name: storable(value) if isinstance(value, str) else value for name, value in row.items()},
         "first_at": now,
         "last_at": now,
     }
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Text that every database takes: no NUL, no lone surrogates. Nearly all text is as it was."""
     if text.isascii() and "\0" not in text:
         return text

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.records import Loss, Selection
+from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
-from engine.transfer.context import Counters
+from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT, ByteBudget
+from engine.transfer.context import Context, Counters, LossLedger
 from engine.transfer.events import ItemFailed, Progress
+from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Options:
         spool: directory for temporary data; None means the system's.
         state_dir: where the ledger is kept, by which a later transfer knows what need not be done again.
             None: it is gone with the engine, so that every transfer begins anew.
+        ledger: URL of the database with the ledger, ``postgresql://…``; None: a file in ``state_dir``.
+        share: divide the runs with other engines that share the same transfer, the same ledger, and say so.
         incremental: leave out what the ledger proves, instead of applying everything again.
         recheck_artifacts: list the artifacts of proven runs too, as MLflow lets them change without a trace
             in the run.
@@ -59,9 +63,26 @@ class Options:
     artifact_workers: int = 8
     spool: Path | None = None
     state_dir: Path | None = None
+    ledger: str | None = field(default=None, repr=False)
+    share: bool = False
     incremental: bool = True
     recheck_artifacts: bool = False
     command: str | None = None
+
+    def context(self, spool: Path, counters: Counters, losses: LossLedger) -> Context:
+        """What the kernel lends to both sides under these options."""
+        return Context(
+            spool=spool,
+            remap=self.remap,
+            budget=ByteBudget(self.max_bytes_in_flight),
+            throttles=Throttles(self.concurrency, self.max_rps, self.patience_s),
+            concurrency=self.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
+            downloads=Bandwidth(self.bandwidth),
+            uploads=Bandwidth(self.bandwidth),
+            patience_s=self.patience_s,
+            counters=counters,
+            losses=losses,
+        )
 
     @property
     def parts(self) -> frozenset[str]:
@@ -79,6 +100,7 @@ class Result:
         runs_done: runs that arrived with all their parts.
         runs_failed: runs of which at least one part did not arrive.
         runs_skipped: runs that arrived earlier and did not change since; nothing was asked or sent.
+        runs_elsewhere: runs that another engine, with which the work is shared, brought as far as it could.
         counters: points, files, bytes and requests.
         failures: each item that did not arrive, with its cause; at most ``MAX_FAILURES`` are kept.
         failure_count: all of them.
@@ -95,6 +117,7 @@ class Result:
     runs_done: int = 0
     runs_failed: int = 0
     runs_skipped: int = 0
+    runs_elsewhere: int = 0
     counters: Counters = field(default_factory=Counters)
     failures: list[ItemFailed] = field(default_factory=list)
     failure_count: int = 0

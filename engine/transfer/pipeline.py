@@ -15,7 +15,7 @@ was not acknowledged is simply written again.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +34,7 @@ from engine.transfer.journal import Journal, artifact_key
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.options import Options, Result
 from engine.transfer.proofs import Known
+from engine.transfer.sharing import Sharing
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Pipeline:
         journal: Journal,
         emit: Emit,
         downloads: Bandwidth,
+        sharing: Sharing | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
@@ -105,6 +107,7 @@ class Pipeline:
         self._journal = journal
         self._emit = emit
         self._downloads = downloads
+        self._sharing = sharing
         self._targets: Mapping[Namespace, Namespace] = {}
         self._enumeration = anyio.CancelScope()
         self._draining = False
@@ -116,16 +119,18 @@ class Pipeline:
         self._draining = True
         self._result.interrupted = True
         self._enumeration.cancel()
+        if self._sharing is not None:
+            self._sharing.stop()
 
-    async def run(self) -> None:
-        """Move everything the selection names.
+    async def run(self, projects: Sequence[Project]) -> None:
+        """Move everything that the selection names of these projects.
 
         Raises:
             EngineError: nothing further can succeed; what arrived so far is in the result.
         """
-        projects = [project async for project in self._source.projects(self._options.selection)]
         self._targets = await self._destination.prepare(projects)
         runs_in, runs_out = anyio.create_memory_object_stream[Run](RUN_QUEUE)
+        mine_in, mine_out = anyio.create_memory_object_stream[Run](0)
         histories_in, histories_out = anyio.create_memory_object_stream[_Part](PART_QUEUE)
         payloads_in, payloads_out = anyio.create_memory_object_stream[_Part](PART_QUEUE)
         # Workers close their own ends when they stop; the stack closes those of workers that were
@@ -143,15 +148,25 @@ class Pipeline:
                         workers.start_soon(work, *own)
 
                 start(1, partial(self._enumerate, projects), runs_in)
-                start(self._options.open_runs, self._open_each, runs_out, histories_in, payloads_in)
+                ours = runs_out
+                if self._sharing is not None:
+                    start(1, partial(self._sharing.divide, self._targets), runs_out, mine_in)
+                    ours = mine_out
+                start(self._options.open_runs, self._open_each, ours, histories_in, payloads_in)
                 start(self._options.history_workers, self._move_each, histories_out)
                 start(self._options.artifact_workers, self._move_each, payloads_out)
-                for stream in (runs_in, runs_out, histories_in, histories_out, payloads_in, payloads_out):
-                    stream.close()
+                for queue in (
+                    (runs_in, runs_out),
+                    (mine_in, mine_out),
+                    (histories_in, histories_out),
+                    (payloads_in, payloads_out),
+                ):
+                    for stream in queue:
+                        stream.close()
 
     # -- enumerate -------------------------------------------------------------------------------
 
-    async def _enumerate(self, projects: list[Project], send: MemoryObjectSendStream[Run]) -> None:
+    async def _enumerate(self, projects: Sequence[Project], send: MemoryObjectSendStream[Run]) -> None:
         with self._enumeration:
             async with send:
                 for project in projects:
@@ -200,6 +215,7 @@ class Pipeline:
                 if known is None:
                     continue
                 if known.complete:
+                    await self._journal.run_unchanged(run)
                     self._result.runs_skipped += 1
                     continue
                 # Held until the run is finished: writers keep state, so their number is bounded.

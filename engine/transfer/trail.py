@@ -8,11 +8,13 @@ added. The engine itself never reads them: what it knows is in the ledger.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import orjson
 
@@ -57,7 +59,7 @@ class Trail:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, RawIOBase] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -72,15 +74,21 @@ class Trail:
         Raises:
             OSError: the disk is full or the directory gone.
         """
-        touched = set()
+        texts: dict[str, list[bytes]] = defaultdict(list)
         for line in lines:
-            file = self._open(line.file)
-            file.write(orjson.dumps(line.content, option=orjson.OPT_APPEND_NEWLINE))
-            touched.add(file)
-        for file in touched:
-            file.flush()
+            texts[line.file].append(orjson.dumps(line.content, option=orjson.OPT_APPEND_NEWLINE))
+        for name, told in texts.items():
+            # In one piece, as other engines may write to the same file.
+            _write(self._open(name), b"".join(told))
 
-    def _open(self, name: str) -> BinaryIO:
+    def _open(self, name: str) -> RawIOBase:
         if name not in self._files:
-            self._files[name] = self._stack.enter_context((self._directory / name).open("ab"))
+            path = self._directory / name
+            self._files[name] = self._stack.enter_context(path.open("ab", buffering=0))
         return self._files[name]
+
+
+def _write(file: RawIOBase, text: bytes) -> None:
+    left = memoryview(text)
+    while left:
+        left = left[file.write(left) or 0 :]

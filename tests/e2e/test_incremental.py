@@ -172,9 +172,10 @@ def _lines(path: Path) -> int:
 
 HOLDER = """
 import pathlib, sys
+from engine.transfer.holder import Holder
 from engine.transfer.lock import locked
 
-with locked(pathlib.Path(sys.argv[1])):
+with locked(pathlib.Path(sys.argv[1]), Holder.me()):
     print(flush=True)
     sys.stdin.read()
 """

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError, EngineError, Outage, Side
 from engine.fingerprints import ContentFingerprint, fingerprint
 from engine.records import Artifact, ArtifactEntry, Namespace, Run
+from engine.transfer.holder import Holder
 from engine.transfer.ledger import LEDGER, LOCK, Ledger, open_ledger
 from engine.transfer.ledger_schema import Kind, State
 from engine.transfer.ledger_status import read_status, status_of
@@ -226,19 +227,19 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path, acknowledged
 
 def test_the_second_engine_is_told_who_holds_the_directory(tmp_path):
     with (
-        locked(tmp_path / LOCK),
+        locked(tmp_path / LOCK, Holder.me()),
         pytest.raises(ConfigError, match=rf"in use by process {os.getpid()} on .* since 2") as caught,
-        locked(tmp_path / LOCK),
+        locked(tmp_path / LOCK, Holder.me()),
     ):
         pytest.fail("must not be had twice")
     assert "--state-dir" in str(caught.value)
-    with locked(tmp_path / LOCK):
+    with locked(tmp_path / LOCK, Holder.me()):
         pass
 
 
 def test_a_directory_that_cannot_be_made_is_told_with_a_next_step(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="--state-dir"), locked(tmp_path / "file" / LOCK):
+    with pytest.raises(ConfigError, match="--state-dir"), locked(tmp_path / "file" / LOCK, Holder.me()):
         pytest.fail("there is no such directory")
 
 
