@@ -150,6 +150,25 @@ def migrate(
             rich_help_panel=AGAIN,
         ),
     ] = DEFAULT_STATE_DIR,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ENGINE_LEDGER",
+            help="Keep the ledger in this database instead: postgresql://user@host/database. Better in the "
+            "environment, where nobody sees the password.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = None,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share",
+            help="Divide the runs with other engines that were started with --share and the same source, "
+            "destination and ledger: on one machine with the same --state-dir, on several with a --ledger.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
     incremental: Annotated[
         bool,
         typer.Option(
@@ -218,6 +237,8 @@ def migrate(
         max_bytes_in_flight=arguments.size(max_bytes_in_flight),
         bandwidth=arguments.size(bandwidth) if bandwidth else None,
         state_dir=state_dir,
+        ledger=ledger,
+        share=share,
         incremental=incremental,
         # Whoever says where artifacts are wants those that could not be found before.
         recheck_artifacts=recheck_artifacts or bool(artifact_root),

@@ -114,18 +114,26 @@ class MigrationStatus:
         return any(self.count(kind, State.PENDING, State.FAILED) for kind in self.counts)
 
 
-def read_status(state_dir: Path) -> list[MigrationStatus]:
-    """All migrations in a state directory, in the order in which they were begun.
+def read_status(state_dir: Path, ledger: str | None = None) -> list[MigrationStatus]:
+    """All migrations of a ledger, in the order in which they were begun.
+
+    Args:
+        state_dir: where the file with the ledger is.
+        ledger: URL of a database that has it instead.
 
     Raises:
-        ConfigError: there is no ledger.
+        ConfigError: there is no ledger, or it cannot be opened.
+        Outage: it is none.
     """
-    path = state_dir / LEDGER
-    if not path.is_file():
-        raise ConfigError(
-            f"there is no ledger in {state_dir}", remedy="name the directory of the transfer with --state-dir"
-        )
-    store = Store(sqlite_url(path), writes=False)
+    if ledger is None:
+        path = state_dir / LEDGER
+        if not path.is_file():
+            raise ConfigError(
+                f"there is no ledger in {state_dir}",
+                remedy="name the directory of the transfer with --state-dir",
+            )
+        ledger = sqlite_url(path)
+    store = Store(ledger, writes=False)
     try:
         return status_of(store)
     finally:

@@ -139,6 +139,11 @@ class Store:
             number = connection.execute(sa.select(MIGRATION.c.id).filter_by(**values)).scalar_one()
         return int(number)
 
+    def exists(self) -> bool:
+        """Whether anybody ever wrote to it."""
+        with self.reading() as connection:
+            return sa.inspect(connection).has_table(ITEM.name)
+
     def _create_tables(self) -> None:
         # One at a time: two engines that begin together must not both find a table missing.
         with self.engine.begin() as connection:
