@@ -141,7 +141,8 @@ class _Signer:
     @staticmethod
     def _run(asked: Mapping[str, Any]) -> object:
         project = {"name": asked["project"], "entity": {"name": asked["entity"]}}
-        return {"upsertBucket": {"bucket": {"id": "r", "name": asked["name"], "project": project}}}
+        bucket = {"id": "r", "name": asked["name"], "historyLineCount": 0, "project": project}
+        return {"upsertBucket": {"bucket": bucket}}
 
     @staticmethod
     def _artifact(_: Mapping[str, Any]) -> object:

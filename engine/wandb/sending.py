@@ -15,19 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-import anyio.to_thread
-
 from engine.errors import AuthError, CommError, Conflict, NotFound
 from engine.wandb.fanout import for_each
 from engine.wandb.lanes import Lane, Lanes
-from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload, read_files
+from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload, read_all
 
 FIRST_BATCH = 100
 """Few URLs at first, so that bytes begin to flow at once."""
 
 BATCH_BYTES = 1024 * 1024 * 1024
 GROUP = 32
-"""Small objects that one worker reads in one go: the way to a thread costs as much as a few reads."""
+"""Small objects that one worker reads in one go, and for which it takes a slot once."""
 
 AHEAD = 32
 """Groups that have their URLs before anybody has time for them."""
@@ -144,7 +142,7 @@ class Sending(Generic[U, Target]):
         files = [
             (upload.payload.path, _size(upload)) for upload, _ in group if isinstance(upload.payload, OnDisk)
         ]
-        contents = iter(await anyio.to_thread.run_sync(read_files, files) if files else ())
+        contents = iter(await read_all(files))
         loaded: list[Payload] = []
         for upload, _ in group:
             assert upload.payload is not None

@@ -141,24 +141,37 @@ def _shorter(path: str) -> IntegrityError:
     )
 
 
-def read_files(files: Iterable[tuple[str, int]]) -> list[bytes]:
-    """Small files whole, from pairs of path and size; blocking.
+async def read_all(files: Sequence[tuple[str, int]]) -> list[bytes]:
+    """Small files whole, from pairs of path and size.
 
     Raises:
         EngineError: one cannot be read.
         IntegrityError: one is shorter than it was.
     """
-    contents = []
+    contents: list[bytes] = []
     for path, size in files:
-        try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as the read
-                content = file.read(size)
-        except OSError as error:
-            raise unreadable(path, error) from error
-        if len(content) != size:
-            raise _shorter(path)
-        contents.append(content)
+        began = time.monotonic()
+        contents.append(_read_file(path, size))
+        # As long as the page cache has them, a file is read sooner than a thread begins, which would then
+        # fight with this one for the interpreter; a slow disk must not hold up everything else.
+        if time.monotonic() - began > SLOW_READ_S:
+            return contents + await anyio.to_thread.run_sync(_read_files, files[len(contents) :])
     return contents
+
+
+def _read_files(files: Sequence[tuple[str, int]]) -> list[bytes]:
+    return [_read_file(path, size) for path, size in files]
+
+
+def _read_file(path: str, size: int) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as the read
+            content = file.read(size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(content) != size:
+        raise _shorter(path)
+    return content
 
 
 def parsed_headers(headers: Iterable[str]) -> dict[str, str]:
