@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import typer
+
+from engine.dashboard.readable import without_secrets
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -50,3 +54,8 @@ def secret(variable: str | None, option: str) -> str | None:
     if not value:
         raise typer.BadParameter(f"the environment variable {variable} is not set", param_hint=option)
     return value
+
+
+def invocation() -> str:
+    """This command as a person would write it again, with ``***`` in the place of secrets."""
+    return without_secrets(shlex.join(["engine", *sys.argv[1:]]))

@@ -13,6 +13,7 @@ import engine
 from engine.cli.demo import demo
 from engine.cli.loop import exit_status
 from engine.cli.migrate import migrate
+from engine.cli.report import report
 from engine.cli.sandbox import sandbox
 from engine.cli.status import status
 from engine.errors import EngineError
@@ -47,6 +48,7 @@ def about(
 app.command()(demo)
 app.command()(migrate)
 app.command()(status)
+app.command()(report)
 app.command()(sandbox)
 
 

@@ -40,8 +40,8 @@ def status(
 ) -> None:
     """Show what arrived, what failed and why, and how to bring the rest.
 
-    Reads the ledger of [bold]engine migrate[/], also while it runs in another process. Pending is what is under
-    way, what was interrupted, and what belongs to runs that go on at the source.
+    Reads the ledger of [bold]engine migrate[/], also while it runs in another process. Pending is what is
+    under way, what was interrupted, and what belongs to runs that go on at the source.
     """
     looks = _looks(state_dir) if watch else iter([build_report(state_dir).migrations])
     if json:
