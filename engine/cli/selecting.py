@@ -1,0 +1,216 @@
+"""What several commands ask in the same words: which source and destination, which part of it, and how.
+
+``Annotated`` types to declare parameters with, and what is made of their values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from engine.cli import arguments
+from engine.protocols import Destination, Source, SystemOptions, open_destination, open_source
+from engine.records import Selection
+
+WHAT: Final = "What to move"
+HOW: Final = "How it arrives"
+AGAIN: Final = "The next time"
+SPEED: Final = "Speed and limits"
+ACCESS: Final = "Access"
+
+SourceUri: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="For example mlflow:http://localhost:5000, mlflow:sqlite:///mlflow.db, mlflow:./mlruns, "
+        "mlflow:databricks://profile.",
+    ),
+]
+DestinationUri: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="DESTINATION",
+        help="For example wandb:team/project, wandb:team (an experiment becomes a project), "
+        "wandb:https://wandb.example.com/team.",
+    ),
+]
+Experiments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--experiment",
+        help="Only this experiment: a name, an id, or re:PATTERN. Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+Filter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help='Only runs that match, in the source\'s language: "metrics.loss < 0.1" for MLflow.',
+        rich_help_panel=WHAT,
+    ),
+]
+Since: TypeAlias = Annotated[
+    str | None, typer.Option(help="Only runs started at or after this date.", rich_help_panel=WHAT)
+]
+Limit: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, help="At most this many runs.", rich_help_panel=WHAT)
+]
+IncludeDeleted: TypeAlias = Annotated[
+    bool, typer.Option(help="Also experiments and runs in the trash.", rich_help_panel=WHAT)
+]
+History: TypeAlias = Annotated[
+    bool, typer.Option("--history/--no-history", help="Metric histories.", rich_help_panel=WHAT)
+]
+Files: TypeAlias = Annotated[
+    bool, typer.Option("--files/--no-files", help="Files of runs.", rich_help_panel=WHAT)
+]
+Artifacts: TypeAlias = Annotated[
+    bool, typer.Option("--artifacts/--no-artifacts", help="Artifacts.", rich_help_panel=WHAT)
+]
+Remap: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SRC=DST",
+        help="Send an experiment (or entity/project) to another project or entity/project. Repeatable.",
+        rich_help_panel=HOW,
+    ),
+]
+ExperimentsAs: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="project|group",
+        help="What an experiment becomes. By default a project if DESTINATION names only an entity, "
+        "a group if it names a project.",
+        rich_help_panel=HOW,
+    ),
+]
+ParseParams: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        help="Params that are written as numbers, true/false or null become such; "
+        "by default they stay the strings that MLflow keeps.",
+        rich_help_panel=HOW,
+    ),
+]
+ArtifactRoots: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--artifact-root",
+        metavar="OLD=NEW",
+        help="Read artifacts whose URI starts with OLD from NEW, for a store that was moved.",
+        rich_help_panel=HOW,
+    ),
+]
+Concurrency: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, help="Requests in flight per host and kind of endpoint.", rich_help_panel=SPEED),
+]
+MaxRps: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        help="Requests per second per host and kind of endpoint at most. Without it the engine finds "
+        "what the servers allow.",
+        rich_help_panel=SPEED,
+    ),
+]
+Patience: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="A server that goes down is waited for so long; then the exit status is 3.",
+        rich_help_panel=SPEED,
+    ),
+]
+StateDir: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        envvar="ENGINE_STATE_DIR",
+        help="Where the ledger is kept of what arrived; one directory serves any number of migrations, "
+        "one at a time.",
+        rich_help_panel=AGAIN,
+    ),
+]
+SourceKey: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--source-api-key-env",
+        metavar="NAME",
+        help="Environment variable with the source's key.",
+        rich_help_panel=ACCESS,
+    ),
+]
+DestinationKey: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--dest-api-key-env",
+        metavar="NAME",
+        help="Environment variable with the destination's key. By default WANDB_API_KEY, or netrc.",
+        rich_help_panel=ACCESS,
+    ),
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="One JSON object per event on stdout; text goes to stderr.")
+]
+
+
+def selection(
+    *,
+    experiment: list[str] | None,
+    filter_by: str | None,
+    since: str | None,
+    limit: int | None,
+    deleted: bool,
+) -> Selection:
+    """Which part of a source is meant.
+
+    Raises:
+        typer.BadParameter: ``since`` is no date.
+    """
+    return Selection(
+        projects=tuple(experiment or ()),
+        filter=filter_by,
+        since=arguments.time_ms(since) if since else None,
+        limit=limit,
+        include_deleted=deleted,
+    )
+
+
+def source_of(
+    uri: str, *, key_variable: str | None, parse_params: bool, artifact_root: list[str] | None
+) -> Source:
+    """The source that was named.
+
+    Raises:
+        ConfigError: the URI is wrong.
+        typer.BadParameter: an option is.
+    """
+    return open_source(
+        uri,
+        SystemOptions(
+            api_key=arguments.secret(key_variable, "--source-api-key-env"),
+            parse_params=parse_params,
+            artifact_roots=arguments.pairs(artifact_root or (), "--artifact-root"),
+        ),
+    )
+
+
+def destination_of(uri: str, *, key_variable: str | None, experiments_as: str | None) -> Destination:
+    """The destination that was named.
+
+    Raises:
+        ConfigError: the URI is wrong.
+        typer.BadParameter: an option is.
+    """
+    if experiments_as not in (None, "project", "group"):
+        raise typer.BadParameter("write project or group", param_hint="--experiments-as")
+    return open_destination(
+        uri,
+        SystemOptions(
+            api_key=arguments.secret(key_variable, "--dest-api-key-env"), experiments_as=experiments_as
+        ),
+    )
