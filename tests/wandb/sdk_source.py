@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ def everything(directory: Path) -> None:
         job_type="train",
         notes="a *note*\nwith two lines",
         tags=["baseline", "small"],
+        settings=wandb.Settings(x_stats_sampling_interval=0.2),
         config={
             "lr": 0.1,
             "layers": [64, 32],
@@ -44,8 +46,9 @@ def everything(directory: Path) -> None:
             "image": wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="black"),
             "table": wandb.Table(columns=["a", "b"], data=[[1, "x"], [2, "y"]]),
         },
-        step=10**9,
+        step=5_000,
     )
+    time.sleep(0.7)  # for system metrics, which come by the clock
     print("to stdout")
     print("to stderr", file=sys.stderr)
     (directory / "data").mkdir()
@@ -63,12 +66,11 @@ def everything(directory: Path) -> None:
     run.finish()
 
 
-def crashed() -> None:
-    """A process that dies; its server hears no more of it."""
-    run = wandb.init(project=PROJECT, id="crashed")
+def failed() -> None:
+    run = wandb.init(project=PROJECT, id="failed")
     run.log({"x": 1})
     run.log({"x": 2})
-    run.finish(exit_code=1)
+    run.finish(exit_code=3)
 
 
 def empty() -> None:
@@ -90,7 +92,7 @@ def resumed() -> None:
 def main(directory: Path) -> None:
     os.chdir(directory)
     everything(directory)
-    crashed()
+    failed()
     empty()
     long()
     resumed()
