@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -68,6 +69,14 @@ def migrate(
             rich_help_panel=asked.AGAIN,
         ),
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a report when it ends, however it ends: .html, .md or .json; see engine report.",
+            rich_help_panel=asked.AGAIN,
+        ),
+    ] = None,
     source_api_key_env: asked.SourceKey = None,
     dest_api_key_env: asked.DestinationKey = None,
     json: asked.AsJson = False,
@@ -106,19 +115,14 @@ def migrate(
         recheck_artifacts=recheck_artifacts or bool(artifact_root),
         command=arguments.invocation(),
     )
-    engine = Engine(
-        asked.source_of(
-            source,
-            key_variable=source_api_key_env,
-            parse_params=parse_params,
-            artifact_root=artifact_root,
-        ),
-        asked.destination_of(destination, key_variable=dest_api_key_env, experiments_as=experiments_as),
-        options,
+    origin = asked.source_of(
+        source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
+    target = asked.destination_of(destination, key_variable=dest_api_key_env, experiments_as=experiments_as)
+    engine = Engine(origin, target, options)
     status = run_async(lambda: transfer(engine, Console(stderr=True, soft_wrap=True), json=json))
     if report and report_form:
-        write_report(build_report(state_dir, (from_system.uri, to_system.uri)), report, report_form)
+        write_report(build_report(state_dir, (origin.uri, target.uri)), report, report_form)
     raise typer.Exit(status)
 
 
