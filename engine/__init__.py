@@ -10,6 +10,8 @@ from engine.errors import (
     EngineError,
     IntegrityError,
     NotFound,
+    PreflightError,
+    Problem,
     RateLimited,
     Side,
     Transient,
@@ -26,6 +28,7 @@ from engine.protocols import (
 from engine.records import Namespace, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options, Result
+from engine.transfer.plan import Plan
 
 __version__ = "0.1.0"
 
@@ -41,6 +44,9 @@ __all__ = [
     "Namespace",
     "NotFound",
     "Options",
+    "Plan",
+    "PreflightError",
+    "Problem",
     "RateLimited",
     "Result",
     "Selection",

@@ -27,6 +27,8 @@ from engine.transfer.ledger import open_ledger
 from engine.transfer.memos import Memos
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
+from engine.transfer.plan import Plan
+from engine.transfer.planning import make_plan
 from engine.transfer.preflight import Findings, open_sides
 from engine.transfer.session_log import Began, SessionLog, session_log
 from engine.transfer.sharing import Sharing
@@ -150,6 +152,17 @@ class Engine:
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._stack.__aexit__(exc_type, exc, traceback)
+
+    async def plan(self, *, sample: int | None = None) -> Plan:
+        """What a transfer would find and do, without doing any of it; not to be entered before.
+
+        Args:
+            sample: look at the histories, files and artifacts of only so many runs, and extrapolate.
+
+        Raises:
+            EngineError: it could not even begin; a ``PreflightError`` if there are several reasons.
+        """
+        return await make_plan(self._source, self._destination, self._options, sample=sample)
 
     async def run(self) -> Result:
         """Run to the end, or wait for the end if ``events()`` already started it.

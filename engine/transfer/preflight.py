@@ -169,7 +169,7 @@ def check_room(findings: Findings, places: dict[str, Path | None]) -> None:
     """See that the disks have some room; what a transfer really needs, only a plan can tell."""
     seen: set[int] = set()
     for what, place in places.items():
-        if place is None or (there := _existing(place)).stat().st_dev in seen:
+        if place is None or (there := existing(place)).stat().st_dev in seen:
             continue
         seen.add(there.stat().st_dev)
         free = shutil.disk_usage(there).free
@@ -178,7 +178,7 @@ def check_room(findings: Findings, places: dict[str, Path | None]) -> None:
                 ConfigError(
                     f"the disk for {what} is full: {free // MIB} MiB are free",
                     subject=str(there),
-                    remedy=_ROOM_REMEDY,
+                    remedy=ROOM_REMEDY,
                 )
             )
         elif free < LITTLE_ROOM:
@@ -187,15 +187,15 @@ def check_room(findings: Findings, places: dict[str, Path | None]) -> None:
                     kind="disk_low",
                     message=f"the disk for {what} has {free // MIB} MiB left",
                     subject=str(there),
-                    remedy=f"if it fills up, the transfer waits; {_ROOM_REMEDY}",
+                    remedy=f"if it fills up, the transfer waits; {ROOM_REMEDY}",
                 )
             )
 
 
-_ROOM_REMEDY = "make room, or choose another disk: TMPDIR for temporary data, --state-dir for the ledger"
+ROOM_REMEDY = "make room, or choose another disk: TMPDIR for temporary data, --state-dir for the ledger"
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The path, or what there is of it."""
     path = path.absolute()
     return next(place for place in (path, *path.parents) if place.exists())
