@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
@@ -69,3 +72,31 @@ def test_a_file_has_the_digest_of_its_bytes(tmp_path: Path, size: int):
 def test_parts_are_sized_as_wandb_sizes_them(size: int, part: int):
     assert Multipart().part_size(size) == part
     assert part == 0 or -(-size // part) <= 10_000
+
+
+def test_parts_are_hashed_beside_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two threads, and the file is read once."""
+    content = os.urandom(3 * 2**20 + 5)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    threads: set[int] = set()
+    md5 = hashlib.md5
+
+    class Watched:
+        def __init__(self, *, usedforsecurity: bool) -> None:
+            self._md5 = md5(usedforsecurity=usedforsecurity)
+
+        def update(self, data: bytes) -> None:
+            threads.add(threading.get_ident())
+            self._md5.update(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._md5, name)
+
+    monkeypatch.setattr("engine.wandb.digests.hashlib.md5", Watched)
+    found = hash_file(path, Multipart(threshold=2**20, part=2**20))
+    assert len(threads) == 2
+    assert found.md5 == base64.b64encode(md5(content).digest()).decode()
+    assert found.parts == tuple(
+        md5(content[n : n + 2**20]).hexdigest() for n in range(0, len(content), 2**20)
+    )
