@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
+from engine.errors import Conflict
+from engine.fanout import KeyedLocks
 from engine.protocols import Reader
 from engine.records import Artifact, ArtifactEntry, Json, Namespace, Receipt
 from engine.transfer.context import Context
 from engine.wandb import names
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest
-from engine.wandb.fanout import KeyedLocks
 from engine.wandb.jsontext import Plain, clean_text, encode_json
 from engine.wandb.manifest import Entry
 from engine.wandb.mapping import PROVENANCE
@@ -34,6 +36,7 @@ class ArtifactWriter:
 
     Attributes:
         locks: by collection, because the server numbers versions in the order of their commits.
+        _gaps: collections of which a version did not arrive.
     """
 
     client: WandbClient
@@ -41,6 +44,7 @@ class ArtifactWriter:
     uploader: Uploader
     locks: KeyedLocks
     multipart: Multipart
+    _gaps: set[tuple[Namespace, str]] = field(default_factory=set)
 
     async def write(
         self,
@@ -56,28 +60,53 @@ class ArtifactWriter:
             EngineError: it could not be committed; nothing of it is visible then.
         """
         subject = f"artifact {artifact.name}"
-        async with Staging.open(self.context, self.uploader.lanes, self.multipart, subject) as staging:
+        name = names.artifact_name(artifact.name)
+        # Before anything else, so that versions come in the order in which they were given; and holding
+        # nothing that an earlier one may wait for.
+        async with (
+            self._in_order(artifact, (namespace, name)),
+            Staging.open(self.context, self.uploader.lanes, self.multipart, subject) as staging,
+        ):
             staged = await staging.collect(entries, read)
-            name = names.artifact_name(artifact.name)
-            async with self.locks.hold((namespace, name)):
-                version = Version(
-                    client=self.client,
-                    context=self.context,
-                    uploader=self.uploader,
-                    namespace=namespace,
-                    run_id=run_id,
-                    subject=subject,
-                    entries=staged,
-                    multipart=self.multipart,
-                )
-                existed = await version.create(self.announcement(artifact, name, namespace, run_id, staged))
-                if not existed:
-                    await version.upload()
-                    await version.commit()
+            version = Version(
+                client=self.client,
+                context=self.context,
+                uploader=self.uploader,
+                namespace=namespace,
+                run_id=run_id,
+                subject=subject,
+                entries=staged,
+                multipart=self.multipart,
+            )
+            existed = await version.create(self.announcement(artifact, name, namespace, run_id, staged))
+            if not existed:
+                await version.upload()
+                await version.commit()
         sizes = [entry.size or 0 for entry in staged if entry.ref is None]
         if existed:
             return Receipt(items=1, skipped=True)
         return Receipt(items=1, files=len(sizes), bytes=sum(sizes))
+
+    @asynccontextmanager
+    async def _in_order(self, artifact: Artifact, collection: tuple[Namespace, str]) -> AsyncIterator[None]:
+        """Wait for the earlier versions of a collection.
+
+        Raises:
+            Conflict: one of them did not arrive, so that this one would take its place.
+        """
+        async with self.locks.hold(collection):
+            if collection in self._gaps and artifact.version is not None:
+                raise Conflict(
+                    f"version {artifact.version} waits for an earlier one, which did not arrive",
+                    side=self.client.side,
+                    subject=f"artifact {artifact.name}",
+                    remedy="run the same command again: versions are numbered in the order of their arrival",
+                )
+            try:
+                yield
+            except Exception:
+                self._gaps.add(collection)
+                raise
 
     def announcement(
         self, artifact: Artifact, name: str, namespace: Namespace, run_id: str, entries: Sequence[Entry]

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from engine.errors import AuthError, ConfigError, Conflict, EngineError, Side
+from engine.fanout import KeyedLocks, for_each
 from engine.protocols import RunRehearsal, RunWriter, Survey, SystemOptions
 from engine.records import Namespace, Project, Run, SystemInfo
 from engine.transfer.context import Context
@@ -14,7 +15,6 @@ from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
 from engine.wandb.digests import Multipart
-from engine.wandb.fanout import KeyedLocks, for_each
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.placement import Placement, members

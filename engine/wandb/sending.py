@@ -16,7 +16,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from engine.errors import AuthError, CommError, Conflict, NotFound
-from engine.wandb.fanout import for_each
+from engine.fanout import for_each
 from engine.wandb.lanes import Lane, Lanes
 from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload, read_all
 
@@ -36,7 +36,8 @@ SIGNINGS = 4
 MOST_REFUSED = 1_000
 """URLs that may be refused before it is no longer a matter of asking anew."""
 
-_REFUSALS = (AuthError, NotFound, Conflict, CommError)
+REFUSALS = (AuthError, NotFound, Conflict, CommError)
+"""Errors with which a store turns down a URL, if they have a status."""
 
 
 class Upload(Protocol):
@@ -92,7 +93,7 @@ class Sending(Generic[U, Target]):
         async def one(upload: U, send: Callable[[], Awaitable[None]]) -> None:
             try:
                 await send()
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 # Without a status it is not the store that refused.
                 if error.status is None or len(refused) >= most_refused:
                     raise

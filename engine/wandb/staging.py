@@ -22,11 +22,11 @@ import anyio
 import anyio.to_thread
 
 from engine.errors import IntegrityError, Side
+from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry
 from engine.transfer.context import Context
 from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, md5_b64
-from engine.wandb.fanout import for_each
 from engine.wandb.jsontext import without_passwords
 from engine.wandb.lanes import Lanes
 from engine.wandb.manifest import Entry

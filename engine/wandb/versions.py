@@ -11,21 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import CommError, IntegrityError
+from engine.fanout import for_each
 from engine.records import Json, Namespace
 from engine.transfer.context import Context
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, b64, md5_b64
-from engine.wandb.fanout import for_each
 from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
 from engine.wandb.sending import Sending
 from engine.wandb.uploads import InMemory, Payload, Uploader
 
 BATCH = 1_000
 """Files whose URLs are asked for in one request."""
-
-PARTS = 8
-"""Parts of one file that are sent at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,20 @@ class Version:
     subject: str
     entries: Sequence[Entry]
     multipart: Multipart
+    unfinished: Unfinished
     id: str = ""
     base_id: str | None = None
     manifest_id: str = ""
 
     async def create(self, content: Mapping[str, Json]) -> bool:
         """Announce the version; True if the server has its content already."""
-        data = await self.client.graphql(documents.CREATE_ARTIFACT, {"input": content}, self.subject)
-        created = data["createArtifact"]["artifact"]
+        new = {name: content[name] for name in CLIENT_IDS}
+        ids = await self.unfinished.client_ids(new)
+        created = await self._announced({**content, **ids})
+        if created["state"] == "DELETED" and ids != new:
+            # What was interrupted has been cleaned away since.
+            await self.unfinished.begin(new)
+            created = await self._announced(content)
         self.id = created["id"]
         if created["state"] == "COMMITTED":
             return True
@@ -68,6 +71,10 @@ class Version:
         latest = (created.get("artifactSequence") or {}).get("latestArtifact") or {}
         self.base_id = latest.get("id")
         return False
+
+    async def _announced(self, content: Mapping[str, Json]) -> Json:
+        data = await self.client.graphql(documents.CREATE_ARTIFACT, {"input": content}, self.subject)
+        return data["createArtifact"]["artifact"]
 
     async def upload(self) -> None:
         """Send what the server lacks.
@@ -120,8 +127,8 @@ class Version:
         self._sent(entry, node)
 
     async def _send_large(self, entry: Entry, node: Mapping[str, Json]) -> None:
-        if (parts := node.get("uploadMultipartUrls")) and entry.parts:
-            await self._send_parts(entry, node, parts)
+        if node.get("uploadMultipartUrls") and entry.parts:
+            await self._send_parts(entry, node)
         elif (url := node["uploadUrl"]) is not None:
             assert entry.payload is not None
             async with self.uploader.streaming():
@@ -147,55 +154,23 @@ class Version:
     def _named(self, entry: Entry) -> str:
         return f"{entry.path} of {self.subject}"
 
-    async def _send_parts(self, entry: Entry, node: Mapping[str, Json], urls: Mapping[str, Json]) -> None:
-        payload, size = entry.payload, entry.size
-        assert payload is not None
-        assert size is not None
-        part_size = self.multipart.part_size(size)
-        types = [
-            header for header in node["uploadHeaders"] or () if header.lower().startswith("content-type:")
-        ]
-        tags = [""] * len(entry.parts)
+    async def _send_parts(self, entry: Entry, node: Mapping[str, Json]) -> None:
+        async def is_stored() -> bool:
+            (now,) = await self._sign([entry])
+            return now["uploadUrl"] is None
 
-        async def one(part: tuple[int, Json, str]) -> None:
-            index, signed, digest = part
-            md5, offset = b64(bytes.fromhex(digest)), index * part_size
-            subject = f"part {index + 1} of {self._named(entry)}"
-            async with self.uploader.streaming():
-                answer = await self.uploader.put(
-                    signed["uploadUrl"],
-                    [f"Content-MD5:{md5}", *types],
-                    payload,
-                    size=min(part_size, size - offset),
-                    offset=offset,
-                    subject=subject,
-                    md5=md5,
-                )
-            if (tag := answer.headers.get("ETag")) is None:
-                raise CommError("the object store gave no ETag", side=self.client.side, subject=subject)
-            tags[index] = tag
-
-        signed = urls["uploadUrlParts"]
-        if len(signed) != len(entry.parts):
-            raise IntegrityError(
-                f"asked for {len(entry.parts)} URLs of parts, got {len(signed)}",
-                side=self.client.side,
-                subject=self._named(entry),
-            )
-        await for_each(zip(range(len(signed)), signed, entry.parts, strict=True), one, limit=PARTS)
-        await self.client.graphql(
-            documents.COMPLETE_MULTIPART,
-            {
-                "artifactID": self._birth(node),
-                "storagePath": node["storagePath"],
-                "uploadID": urls["uploadID"],
-                "parts": [
-                    {"partNumber": part["partNumber"], "hexMD5": tag}
-                    for part, tag in zip(signed, tags, strict=True)
-                ],
-            },
-            self._named(entry),
+        assert entry.size is not None
+        upload = PartsUpload(
+            uploader=self.uploader,
+            unfinished=self.unfinished,
+            entry=entry,
+            node=node,
+            part_size=self.multipart.part_size(entry.size),
+            artifact_id=self._birth(node),
+            subject=self._named(entry),
+            is_stored=is_stored,
         )
+        await upload.send()
 
     async def commit(self) -> None:
         """Send the manifest and make the version visible."""

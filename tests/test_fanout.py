@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from engine.wandb.fanout import KeyedLocks, for_each
+from engine.fanout import KeyedLocks, for_each
 
 pytestmark = pytest.mark.anyio
 
