@@ -109,10 +109,12 @@ class LiveBar:
 def _announce(console: Console, event: Event) -> None:
     match event:
         case Connected():
-            console.print(f"source       {_described(event.source)}", highlight=False)
-            console.print(f"destination  {_described(event.destination)}", highlight=False)
+            console.print(f"source       {described(event.source)}", highlight=False)
+            console.print(f"destination  {described(event.destination)}", highlight=False)
             for note in (*event.source.notes, *event.destination.notes):
                 console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+            for warning in event.warnings:
+                console.print(f"[yellow]warning[/] {escape(str(warning))}", highlight=False)
         case ItemFailed(item="transfer"):
             pass  # told at the end, as what stopped it
         case ItemFailed():
@@ -127,7 +129,7 @@ def _announce(console: Console, event: Event) -> None:
             pass
 
 
-def _described(info: SystemInfo) -> str:
+def described(info: SystemInfo) -> str:
     version = f" {info.version}" if info.version else ""
     identity = f", as {info.identity}" if info.identity else ""
     return escape(f"{info.uri} ({info.product}{version}{identity})")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio
 
-from engine.errors import ConfigError, EngineError
+from engine.errors import ConfigError, EngineError, PreflightError
 
 T = TypeVar("T")
 
@@ -19,7 +19,9 @@ INTERRUPTED = 130
 
 def exit_status(error: EngineError) -> int:
     """2 if the request was wrong and nothing was started, 3 if it could not go on."""
-    return 2 if isinstance(error, ConfigError) else 3
+    # Of several errors a wrong request counts, because it stays wrong when the others are mended.
+    errors = error.errors if isinstance(error, PreflightError) else (error,)
+    return 2 if any(isinstance(one, ConfigError) for one in errors) else 3
 
 
 def run_async(call: Callable[[], Awaitable[T]]) -> T:

@@ -13,6 +13,7 @@ import engine
 from engine.cli.demo import demo
 from engine.cli.loop import exit_status
 from engine.cli.migrate import migrate
+from engine.cli.plan import plan
 from engine.cli.report import report
 from engine.cli.sandbox import sandbox
 from engine.cli.status import status
@@ -46,6 +47,7 @@ def about(
 
 
 app.command()(demo)
+app.command()(plan)
 app.command()(migrate)
 app.command()(status)
 app.command()(report)

@@ -13,6 +13,7 @@ from engine.cli import arguments
 from engine.cli import selecting as asked
 from engine.cli.display import display_for, summarise
 from engine.cli.loop import INTERRUPTED, exit_status, on_interrupt, run_async
+from engine.cli.plan_display import show_plan
 from engine.dashboard.model import build_report
 from engine.dashboard.report import format_of, write_report
 from engine.errors import EngineError
@@ -26,6 +27,8 @@ from engine.transfer.options import Options
 def migrate(
     source: asked.SourceUri,
     destination: asked.DestinationUri,
+    plan: asked.PlanOnly = False,
+    sample: asked.Sample = None,
     experiment: asked.Experiments = None,
     filter: asked.Filter = None,  # noqa: A002 - the name of the option
     since: asked.Since = None,
@@ -44,31 +47,20 @@ def migrate(
     max_bytes_in_flight: Annotated[
         str, typer.Option(metavar="SIZE", help="Payload in memory at most.", rich_help_panel=asked.SPEED)
     ] = f"{DEFAULT_BYTES_IN_FLIGHT // 2**20}MiB",
-    bandwidth: Annotated[
-        str | None,
+    bandwidth: asked.Bandwidth = None,
+    share: Annotated[
+        bool,
         typer.Option(
-            metavar="RATE",
-            help="Bytes of files and artifacts per second at most, on each side: 100MB, 20MiB.",
+            "--share",
+            help="Divide the runs with other engines that were started with --share and the same source, "
+            "destination and ledger: on one machine with the same --state-dir, on several with a --ledger.",
             rich_help_panel=asked.SPEED,
         ),
-    ] = None,
-    state_dir: asked.StateDir = DEFAULT_STATE_DIR,
-    incremental: Annotated[
-        bool,
-        typer.Option(
-            "--incremental/--no-incremental",
-            help="Leave out runs that arrived and did not change since; or apply everything again.",
-            rich_help_panel=asked.AGAIN,
-        ),
-    ] = True,
-    recheck_artifacts: Annotated[
-        bool,
-        typer.Option(
-            help="List the artifacts of such runs all the same, and bring those whose files changed; "
-            "--artifact-root implies it.",
-            rich_help_panel=asked.AGAIN,
-        ),
     ] = False,
+    state_dir: asked.StateDir = DEFAULT_STATE_DIR,
+    ledger: asked.Ledger = None,
+    incremental: asked.Incremental = True,
+    recheck_artifacts: asked.RecheckArtifacts = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -95,6 +87,8 @@ def migrate(
     [bold]Exit status[/]  0 all arrived · 1 some items failed, each listed · 2 wrong usage, nothing started ·
     3 could not go on · 130 interrupted
     """
+    if sample is not None and not plan:
+        raise typer.BadParameter("only a plan can be made from a sample", param_hint="--sample")
     report_form = format_of(report) if report else None
     options = Options(
         selection=asked.selection(
@@ -110,6 +104,8 @@ def migrate(
         max_bytes_in_flight=arguments.size(max_bytes_in_flight),
         bandwidth=arguments.size(bandwidth) if bandwidth else None,
         state_dir=state_dir,
+        ledger=ledger,
+        share=share,
         incremental=incremental,
         # Whoever says where artifacts are wants those that could not be found before.
         recheck_artifacts=recheck_artifacts or bool(artifact_root),
@@ -120,6 +116,8 @@ def migrate(
     )
     target = asked.destination_of(destination, key_variable=dest_api_key_env, experiments_as=experiments_as)
     engine = Engine(origin, target, options)
+    if plan:
+        raise typer.Exit(run_async(lambda: show_plan(engine, sample=sample, json=json)))
     status = run_async(lambda: transfer(engine, Console(stderr=True, soft_wrap=True), json=json))
     if report and report_form:
         write_report(build_report(state_dir, (origin.uri, target.uri)), report, report_form)

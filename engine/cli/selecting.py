@@ -135,6 +135,52 @@ StateDir: TypeAlias = Annotated[
         rich_help_panel=AGAIN,
     ),
 ]
+Incremental: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--incremental/--no-incremental",
+        help="Leave out runs that arrived and did not change since; or apply everything again.",
+        rich_help_panel=AGAIN,
+    ),
+]
+RecheckArtifacts: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        help="List the artifacts of such runs all the same, and bring those whose files changed; "
+        "--artifact-root implies it.",
+        rich_help_panel=AGAIN,
+    ),
+]
+Bandwidth: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help="Bytes of files and artifacts per second at most, on each side: 100MB, 20MiB.",
+        rich_help_panel=SPEED,
+    ),
+]
+Ledger: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="ENGINE_LEDGER",
+        help="Keep the ledger in this database instead: postgresql://user@host/database. Better in the "
+        "environment, where nobody sees the password.",
+        rich_help_panel=AGAIN,
+    ),
+]
+PlanOnly: TypeAlias = Annotated[
+    bool, typer.Option("--plan", help="Tell what would be done and write nothing; see engine plan.")
+]
+Sample: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="RUNS",
+        help="For very large stores: look at the histories, files and artifacts of so many runs, chosen by "
+        "chance, and extrapolate. All runs are listed even so. Of migrate: only with --plan.",
+    ),
+]
 SourceKey: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -153,6 +199,7 @@ DestinationKey: TypeAlias = Annotated[
         rich_help_panel=ACCESS,
     ),
 ]
+OneDocument: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="One JSON object per event on stdout; text goes to stderr.")
 ]

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -153,16 +153,21 @@ class Engine:
     ) -> bool | None:
         return await self._stack.__aexit__(exc_type, exc, traceback)
 
-    async def plan(self, *, sample: int | None = None) -> Plan:
+    async def plan(
+        self, *, sample: int | None = None, progress: Callable[[int], object] = lambda _: None
+    ) -> Plan:
         """What a transfer would find and do, without doing any of it; not to be entered before.
 
         Args:
             sample: look at the histories, files and artifacts of only so many runs, and extrapolate.
+            progress: is called with the number of runs that were listed so far.
 
         Raises:
             EngineError: it could not even begin; a ``PreflightError`` if there are several reasons.
         """
-        return await make_plan(self._source, self._destination, self._options, sample=sample)
+        return await make_plan(
+            self._source, self._destination, self._options, sample=sample, progress=progress
+        )
 
     async def run(self) -> Result:
         """Run to the end, or wait for the end if ``events()`` already started it.

@@ -12,9 +12,10 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -34,6 +35,8 @@ from engine.transfer.proofs import Known, Proofs
 from engine.transfer.sampling import Reservoir
 from engine.transfer.summing import Seen, plan_of
 
+Progress: TypeAlias = Callable[[int], object]
+
 BATCH = 16
 """Runs that are measured together."""
 
@@ -41,12 +44,18 @@ WORKERS = 8
 
 
 async def make_plan(
-    source: Source, destination: Destination, options: Options, *, sample: int | None = None
+    source: Source,
+    destination: Destination,
+    options: Options,
+    *,
+    sample: int | None = None,
+    progress: Progress = lambda _: None,
 ) -> Plan:
     """Plan a transfer. Nothing is written anywhere, and the ledger is not held: one may be under way.
 
     Args:
         sample: measure only so many runs, and extrapolate.
+        progress: is called with the number of runs that were listed so far.
 
     Raises:
         EngineError: the transfer could not even begin; a ``PreflightError`` if there are several reasons.
@@ -68,7 +77,7 @@ async def make_plan(
             findings,
             state_dir=options.state_dir,
         )
-        planner = Planner(source, destination, options, context, sides, _proofs(records, options))
+        planner = Planner(source, destination, options, context, sides, _proofs(records, options), progress)
         await (planner.look_at_all() if sample is None else planner.look_at_some(sample))
         return plan_of(planner.seen, options, time.monotonic() - began)
 
@@ -106,12 +115,15 @@ class Planner:
         context: Context,
         sides: Sides,
         proofs: Proofs | None,
+        progress: Progress,
     ) -> None:
         self._source = source
         self._foretelling = destination if isinstance(destination, Foretelling) else None
         self._options = options
         self._context = context
         self._proofs = proofs
+        self._progress = progress
+        self._listed = 0
         failures = Failures()
         self._measurer = Measurer(source, options, failures)
         self.seen = Seen(sides, context, failures, self._measurer)
@@ -147,6 +159,8 @@ class Planner:
                         if left <= 0:
                             return
                         counts.found, left = counts.found + 1, left - 1
+                        self._listed += 1
+                        self._progress(self._listed)
                         if (planned := await self._planned(run, project)) is not None:
                             counts.to_move += 1
                             yield planned
