@@ -202,6 +202,9 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             console.print(f"  {escape(failure.subject)}: {escape(failure.message)}", highlight=False)
         if result.failure_count > SHOWN_FAILURES:
             console.print(f"  … and {result.failure_count - SHOWN_FAILURES} more")
+    if result.interrupted:
+        more = " and those that were not listed yet" if result.unlisted else ""
+        console.print(f"[yellow]interrupted:[/] {result.runs_left} runs{more} are left")
     if error is not None:
         console.print(f"[red]stopped:[/] {escape(error)}", highlight=False)
     if result.failure_count or result.interrupted or error is not None:

@@ -108,6 +108,7 @@ class Result:
         loss_examples: the first of each kind.
         elapsed_s: wall time.
         interrupted: True if it was told to stop before all was done.
+        unlisted: True if there may be more runs than were found when it was told so.
         samples: counters and throttles over time, once a second of the last minutes, thinner before that.
     """
 
@@ -125,7 +126,14 @@ class Result:
     loss_examples: dict[str, list[Loss]] = field(default_factory=dict)
     elapsed_s: float = 0.0
     interrupted: bool = False
+    unlisted: bool = False
     samples: Sequence[Progress] = ()
+
+    @property
+    def runs_left(self) -> int:
+        """Runs that were found and not dealt with; ``unlisted`` tells whether there may be more."""
+        dealt_with = self.runs_done + self.runs_failed + self.runs_skipped + self.runs_elsewhere
+        return max(0, self.runs_found - dealt_with)
 
     @property
     def exit_status(self) -> int:

@@ -118,6 +118,7 @@ class Pipeline:
         """Start no further run; those that are open are finished."""
         self._draining = True
         self._result.interrupted = True
+        self._result.unlisted = self.enumerating
         self._enumeration.cancel()
         if self._sharing is not None:
             self._sharing.stop()
