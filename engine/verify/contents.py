@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
 import anyio.to_thread
 
 from engine.errors import EngineError, NotFound, Side
+from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry, Blob
 from engine.verify.findings import Counts, Level
@@ -75,28 +75,8 @@ class Contents:
                 self._found.append(("extra", path, "is not at the source"))
             elif (pair := self._to_hash(path, expected[path], there)) is not None:
                 pairs.append(pair)
-        if pairs:
-            await self._hash_all(pairs)
+        await for_each(_grouped(pairs), self._hash_group, limit=READERS)
         return sorted(self._found)
-
-    async def _hash_all(self, pairs: list[tuple[str, Blob, Blob]]) -> None:
-        limiter, failures = anyio.Semaphore(READERS), list[EngineError]()
-        async with anyio.create_task_group() as tasks:
-
-            async def one(group: list[tuple[str, Blob, Blob]]) -> None:
-                try:
-                    await self._hash_group(group)
-                except EngineError as error:
-                    failures.append(error)
-                    tasks.cancel_scope.cancel()
-                finally:
-                    limiter.release()
-
-            for group in _grouped(pairs):
-                await limiter.acquire()
-                tasks.start_soon(one, group)
-        if failures:
-            raise failures[0]
 
     def _to_hash(self, path: str, expected: Blob, found: Blob) -> tuple[str, Blob, Blob] | None:
         """Compare what is known without reading; the pair, if bytes are to be looked at."""

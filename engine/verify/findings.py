@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from engine.records import Json, SystemInfo
+from engine.records import Json, Selection, SystemInfo
 from engine.transfer.context import LossLedger
 from engine.transfer.events import Event
 
@@ -75,6 +76,7 @@ class Findings:
     """The result of a verification.
 
     Attributes:
+        parts: which of ``history``, ``files`` and ``artifacts`` are looked at.
         runs_found: runs of the selection that were listed so far.
         differences: the first ``KEPT`` of them.
         declared: what the destination cannot hold as it was, by kind, as far as it concerns these runs.
@@ -85,6 +87,8 @@ class Findings:
     KEPT: ClassVar[int] = 10_000
 
     level: Level
+    parts: frozenset[str] = frozenset()
+    selection: Selection = field(default_factory=Selection)
     runs_found: int = 0
     counts: Counts = field(default_factory=Counts)
     differences: list[Difference] = field(default_factory=list)
@@ -130,6 +134,19 @@ class Verifying(Event):
     bytes_hashed: int
     differences: int
     elapsed_s: float
+
+    @classmethod
+    def of(cls, findings: Findings) -> Verifying:
+        counts = findings.counts
+        return cls(
+            runs_found=findings.runs_found,
+            runs_done=counts.runs,
+            points=counts.points,
+            entries=counts.entries,
+            bytes_hashed=counts.bytes_hashed,
+            differences=findings.difference_count,
+            elapsed_s=time.time() - findings.began_at,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,8 +154,8 @@ class History:
 
 def differences(
     expected: History, found: History, columns: Mapping[str, str], started_at: int | None
-) -> Iterator[tuple[str, str]]:
-    """What is not the same, as (kind, detail); keys first.
+) -> Iterator[tuple[str, str | None, str]]:
+    """What is not the same, as (kind, key at the destination or None, detail); keys first.
 
     Args:
         columns: what became of the expected keys.
@@ -166,11 +166,12 @@ def differences(
     for key in sorted(wanted.keys() | there.keys()):
         if (detail := _of_key(wanted.get(key), there.get(key))) is not None:
             kind = "missing" if key not in there else "extra" if key not in wanted else "changed"
-            yield kind, f"key {key!r}: {detail}"
+            yield kind, key, detail
     if found.rows is not None:
-        yield from _of_rows(expected, found.rows, started_at)
+        for kind, detail in _of_rows(expected, found.rows, started_at):
+            yield kind, None, detail
     if expected.times.digest() != found.times.digest():
-        yield "changed", f"times of rows: {_of_times(expected.times, found.times)}"
+        yield "changed", None, f"times of rows: {_of_times(expected.times, found.times)}"
 
 
 def differing_keys(expected: History, found: History, columns: Mapping[str, str]) -> list[str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
-import anyio
-
 from engine.errors import AuthError, ConfigError, EngineError, Outage
+from engine.fanout import for_each
 from engine.protocols import Source
 from engine.records import Artifact, ArtifactEntry, Namespace, Run, RunFile
 from engine.transfer.context import Context
@@ -121,17 +119,19 @@ class RunCheck:
     async def _history(self) -> str:
         scope = self.scope
         expected, found = History(), History(scope.audit.step_column)
-        await _both(
-            partial(expected.take, scope.source.history(self.run)),
-            partial(found.take, scope.audit.source.history(self.found)),
+        sides = (
+            (expected, scope.source.history(self.run)),
+            (found, scope.audit.source.history(self.found)),
         )
+        await for_each(sides, lambda side: side[0].take(side[1]), limit=2)
         columns = scope.audit.columns(self.run, expected.points.by_key())
         for key, name in columns.items():
             scope.context.lose("key_renamed", f"run {self.run.id}", f"metric {key!r} became {name!r}")
         examples = await self._examples(expected, found, columns)
-        for kind, detail in differences(expected, found, columns, scope.audit.starts_at(self.run)):
-            key = next((key for key in examples if detail.startswith(f"key {key!r}: ")), None)
-            self._differ(kind, "history", f"{detail} ({examples[key]})" if key is not None else detail)
+        for kind, column, detail in differences(expected, found, columns, scope.audit.starts_at(self.run)):
+            named = "" if column is None else f"metric {column!r}: "
+            example = f" ({examples[column]})" if column in examples else ""
+            self._differ(kind, "history", f"{named}{detail}{example}")
         if expected.rows is None and found.rows is not None and found.rows.renumbered:
             detail = f"rows are numbered; the step is the column {scope.audit.step_column!r}"
             scope.context.lose("steps_resequenced", f"run {self.run.id}", detail, expected.points.points)
@@ -270,7 +270,7 @@ def facts_root(facts: Facts) -> str:
 
 async def roots_of(audit: Audit, found: Run, parts: Iterable[str], level: Level) -> dict[str, str]:
     """The hashes of what the destination holds of a run, read without a source to compare with."""
-    roots = {}
+    roots: dict[str, str] = {}
     for part in parts:
         if part == "run":
             roots[part] = facts_root(audit.found(found))
@@ -293,25 +293,3 @@ async def roots_of(audit: Audit, found: Run, parts: Iterable[str], level: Level)
 
 async def _entries_at(audit: Audit, artifact: Artifact, level: Level) -> dict[str, ArtifactEntry] | None:
     return None if level is Level.COUNTS else await inventory(audit.source.entries(artifact))
-
-
-async def _both(one: Callable[[], Awaitable[None]], other: Callable[[], Awaitable[None]]) -> None:
-    """Await two at the same time.
-
-    Raises:
-        Exception: the first failure, bare.
-    """
-    failures: list[Exception] = []
-    async with anyio.create_task_group() as tasks:
-
-        async def guarded(call: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await call()
-            except Exception as error:  # noqa: BLE001 - raised below, bare
-                failures.append(error)
-                tasks.cancel_scope.cancel()
-
-        tasks.start_soon(guarded, one)
-        tasks.start_soon(guarded, other)
-    if failures:
-        raise failures[0]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from engine.errors import EngineError, Unsupported
+from engine.fanout import for_each
 from engine.protocols import Destination, Source, Unreadable, Verifiable
 from engine.records import Namespace, Project, Run, Selection
 from engine.transfer.background import Background
@@ -23,10 +25,10 @@ from engine.transfer.context import Context
 from engine.transfer.events import Event
 from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 from engine.verify.audit import Audit
+from engine.verify.certificate import CertificateWriter, CertifiedRun
 from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying
-from engine.verify.merkle import Tree, leaf, root_of
+from engine.verify.merkle import Tree, leaf
 from engine.verify.runs import RunCheck, Scope, is_fatal, subject_of
-from engine.verify.values import canonical
 
 LOOKED_UP = 100
 """Runs that are asked of the destination in one question."""
@@ -72,12 +74,6 @@ class VerifyOptions:
         """Whether a run that the selection does not name must not be at the destination either."""
         chosen = self.selection
         return self.complete and chosen.filter is None and chosen.since is None and chosen.limit is None
-
-
-class Recorder(Protocol):
-    """Takes the hashes of the runs, in the order in which the source lists them."""
-
-    def add(self, namespace: str, run_id: str, root: str, parts: Mapping[str, str]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -135,15 +131,21 @@ class Verifier:
         options: VerifyOptions | None = None,
         *,
         emit: Emit = lambda _: None,
-        record: Recorder | None = None,
+        record: CertificateWriter | None = None,
     ) -> None:
         self._source = source
         self._audit = audit_of(destination)
         self._options = options or VerifyOptions()
         self._emit = emit
         self._record = record
-        self.findings = Findings(level=self._options.level, began_at=time.time())
+        self.findings = Findings(
+            level=self._options.level,
+            parts=self._options.parts,
+            selection=self._options.selection,
+            began_at=time.time(),
+        )
         self._told = 0
+        self._collected = anyio.Event()
         self._targets: Mapping[Namespace, Namespace] = {}
         self._seen: dict[Namespace, set[str]] = {}
 
@@ -175,30 +177,13 @@ class Verifier:
     async def _compare_all(self, scope: Scope) -> None:
         projects = [project async for project in self._source.projects(self._options.selection)]
         self._targets = await self._audit.places(projects)
-        jobs_in, jobs_out = anyio.create_memory_object_stream[_Job](AHEAD)
         order_in, order_out = anyio.create_memory_object_stream[_Job](AHEAD)
-        failures: list[Exception] = []
-
-        async def guarded(work: Awaitable[None], scope: anyio.CancelScope) -> None:
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001 - raised below, bare
-                failures.append(error)
-                scope.cancel()
-
         async with Background() as background:
             background.start_soon(self._tell_progress)
-            with jobs_in, jobs_out, order_in, order_out:
-                async with anyio.create_task_group() as tasks:
-                    stop = tasks.cancel_scope
-                    for _ in range(self._options.workers):
-                        tasks.start_soon(guarded, self._work(scope, jobs_out.clone()), stop)
-                    tasks.start_soon(guarded, self._collect(order_out), stop)
-                    await guarded(self._enumerate(projects, jobs_in, order_in), stop)
-                    jobs_in.close()
-                    order_in.close()
-        if failures:
-            raise failures[0]
+            background.start_soon(self._collect, order_out)
+            async with order_in, aclosing(self._jobs(projects, order_in)) as jobs:
+                await for_each(jobs, partial(self._compare, scope), limit=self._options.workers)
+            await self._collected.wait()
         await self._look_for_others()
         for subject, detail in scope.order.disordered():
             self.findings.differ(Difference(kind="changed", part="artifact", subject=subject, detail=detail))
@@ -206,12 +191,9 @@ class Verifier:
 
     # -- enumerate -------------------------------------------------------------------------------
 
-    async def _enumerate(
-        self,
-        projects: Sequence[Project],
-        jobs: MemoryObjectSendStream[_Job],
-        order: MemoryObjectSendStream[_Job],
-    ) -> None:
+    async def _jobs(
+        self, projects: Sequence[Project], order: MemoryObjectSendStream[_Job]
+    ) -> AsyncGenerator[_Job]:
         left = self._options.selection.limit
         for project in projects:
             namespace = self._targets[project.namespace]
@@ -221,7 +203,7 @@ class Verifier:
                     left = None if left is None else left - len(batch)
                     for job in await self._looked_up(batch, namespace):
                         await order.send(job)
-                        await jobs.send(job)
+                        yield job
 
     async def _batches(self, project: Project, left: int | None) -> AsyncGenerator[list[Run | Unreadable]]:
         batch: list[Run | Unreadable] = []
@@ -260,25 +242,21 @@ class Verifier:
 
     # -- compare ---------------------------------------------------------------------------------
 
-    async def _work(self, scope: Scope, jobs: MemoryObjectReceiveStream[_Job]) -> None:
-        async with jobs:
-            async for job in jobs:
-                run, found = job.run, job.found
-                if found is None:
-                    detail = f"is missing in {job.namespace}"
-                    self.findings.differ(
-                        Difference(
-                            kind="missing", part="run", subject=subject_of(run), detail=detail, run=run.id
-                        )
-                    )
-                elif isinstance(found, Unreadable):
-                    self._leave_out(subject_of(run), str(found.error), run.id)
-                else:
-                    check = RunCheck(scope, run, found, job.namespace)
-                    await check.compare()
-                    job.roots = check.roots
-                scope.context.losses.forget_run(f"run {run.id}")
-                job.done.set()
+    async def _compare(self, scope: Scope, job: _Job) -> None:
+        run, found = job.run, job.found
+        if found is None:
+            detail = f"is missing in {job.namespace}"
+            self.findings.differ(
+                Difference(kind="missing", part="run", subject=subject_of(run), detail=detail, run=run.id)
+            )
+        elif isinstance(found, Unreadable):
+            self._leave_out(subject_of(run), str(found.error), run.id)
+        else:
+            check = RunCheck(scope, run, found, job.namespace)
+            await check.compare()
+            job.roots = check.roots
+        scope.context.losses.forget_run(f"run {run.id}")
+        job.done.set()
 
     async def _collect(self, order: MemoryObjectReceiveStream[_Job]) -> None:
         """Hash the runs in the order of their listing, whichever was compared first."""
@@ -288,11 +266,12 @@ class Verifier:
                 await job.done.wait()
                 if not isinstance(job.found, Run):
                     continue
-                root = run_root(job.namespace.path, job.found.id, job.roots)
-                tree.add(leaf(root))
+                found = CertifiedRun(job.namespace.path, job.found.id, job.roots)
+                tree.add(leaf(found.root))
                 if self._record is not None:
-                    self._record.add(job.namespace.path, job.found.id, root, job.roots)
+                    self._record.add(found)
         self.findings.root = tree.root()
+        self._collected.set()
 
     async def _look_for_others(self) -> None:
         """Runs at the destination that say they came from this source, which does not have them."""
@@ -326,25 +305,8 @@ class Verifier:
             self._tell()
 
     def _tell(self) -> None:
-        findings, counts = self.findings, self.findings.counts
+        findings = self.findings
         for difference in findings.differences[self._told :]:
             self._emit(Differs.of(difference))
         self._told = len(findings.differences)
-        self._emit(
-            Verifying(
-                runs_found=findings.runs_found,
-                runs_done=counts.runs,
-                points=counts.points,
-                entries=counts.entries,
-                bytes_hashed=counts.bytes_hashed,
-                differences=findings.difference_count,
-                elapsed_s=time.time() - findings.began_at,
-            )
-        )
-
-
-def run_root(namespace: str, run_id: str, roots: Mapping[str, str]) -> str:
-    """The hash of a run, from those of its parts."""
-    return root_of(
-        [canonical([namespace, run_id]), *(canonical([part, root]) for part, root in roots.items())]
-    )
+        self._emit(Verifying.of(findings))

@@ -1,0 +1,225 @@
+"""Certificates: what was found at the destination, hashed, to be looked at again without the source.
+
+A certificate is one JSON file. Each run has a hash of what is said of it, of its history, its files and its
+artifacts; the root of a Merkle tree over all runs stands for the whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Final, Self
+
+import orjson
+
+import engine
+from engine.errors import ConfigError
+from engine.records import Json, Loss, SystemInfo
+from engine.transfer.context import LossLedger
+from engine.verify.findings import Findings, Level, as_json
+from engine.verify.merkle import Tree, leaf, root_of
+from engine.verify.values import canonical
+
+FORMAT: Final = "transfer-engine certificate"
+VERSION: Final = 1
+NAME: Final = "certificate.json"
+"""In the state directory."""
+
+EXAMPLES = 5
+"""Of each kind of declared change."""
+
+SHOWN = 1_000
+"""Differences that are written down; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedRun:
+    """One run as it was found.
+
+    Attributes:
+        project: where it is, ``entity/project``.
+        parts: a hash each of ``run``, ``history``, ``files`` and ``artifacts``, as far as they were read.
+    """
+
+    project: str
+    run: str
+    parts: Mapping[str, str]
+
+    @property
+    def root(self) -> str:
+        """The hash of the run, from those of its parts."""
+        parts = (canonical([name, root]) for name, root in self.parts.items())
+        return root_of([canonical([self.project, self.run]), *parts])
+
+
+class CertificateWriter:
+    """Takes runs as they are verified; nothing is at ``path`` before ``write``. Made by ``certificate``."""
+
+    def __init__(self, path: Path, lines: IO[bytes]) -> None:
+        self.path = path
+        self._lines = lines
+        self._count = 0
+
+    def add(self, run: CertifiedRun) -> None:
+        """Take the next run; their order is that of the leaves of the tree."""
+        self._lines.write((b",\n" if self._count else b"") + orjson.dumps(run))
+        self._count += 1
+
+    def write(self, findings: Findings, lost: LossLedger | None = None) -> None:
+        """Put the certificate in its place.
+
+        Args:
+            lost: what the transfer before it recorded.
+
+        Raises:
+            ConfigError: it cannot be written there.
+        """
+        head = orjson.dumps(_head(findings, lost), option=orjson.OPT_INDENT_2, default=str)
+        partial = self.path.with_name(self.path.name + ".partial")
+        self._lines.seek(0)
+        with _writing(self.path):
+            with partial.open("wb") as file:
+                file.write(head.rstrip().removesuffix(b"}").rstrip() + b',\n  "runs": [\n')
+                while piece := self._lines.read(1 << 20):
+                    file.write(piece)
+                file.write(b"\n]}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+
+
+@contextmanager
+def certificate(path: Path, spool: Path) -> Iterator[CertificateWriter]:
+    """What a certificate at ``path`` is written with.
+
+    Args:
+        spool: an empty file for what is collected.
+
+    Raises:
+        ConfigError: there is no writing to the directory of ``path``.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with spool.open("w+b") as lines:
+        yield CertificateWriter(path, lines)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"the certificate cannot be written to {path}: {error.strerror}",
+            remedy="name another file with --certificate",
+            exc=error,
+        ) from error
+
+
+def _head(findings: Findings, lost: LossLedger | None) -> dict[str, Json]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "engine": engine.__version__,
+        "level": findings.level,
+        "parts": sorted(findings.parts),
+        "began_at": _iso(findings.began_at),
+        "ended_at": _iso(findings.ended_at),
+        "source": asdict(findings.source) if findings.source else None,
+        "destination": asdict(findings.destination) if findings.destination else None,
+        "selection": asdict(findings.selection),
+        "counts": asdict(findings.counts),
+        "difference_count": findings.difference_count,
+        "differences": [as_json(one) for one in findings.differences[:SHOWN]],
+        "not_verified_count": findings.not_verified_count,
+        "not_verified": [as_json(one) for one in findings.not_verified[:SHOWN]],
+        "declared": _losses(findings.declared),
+        "told_by_runs": _losses(findings.told),
+        "lost_in_transfer": _losses(lost) if lost is not None else None,
+        "root": findings.root,
+    }
+
+
+def _losses(ledger: LossLedger) -> dict[str, Json]:
+    return {
+        kind: {"count": count, "examples": [_example(loss) for loss in ledger.examples[kind][:EXAMPLES]]}
+        for kind, count in sorted(ledger.counts.items())
+    }
+
+
+def _example(loss: Loss) -> str:
+    return f"{loss.subject}: {loss.detail}"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate that was read.
+
+    Attributes:
+        differences: how many there were when it was written.
+    """
+
+    level: Level
+    parts: frozenset[str]
+    source: SystemInfo
+    destination: SystemInfo
+    ended_at: str
+    differences: int
+    root: str
+    runs: tuple[CertifiedRun, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one and check it against its own hashes.
+
+        Raises:
+            ConfigError: it is none, it is of a later version, or somebody changed it.
+        """
+        try:
+            told = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}", exc=error) from error
+        except orjson.JSONDecodeError as error:
+            raise ConfigError(f"{path} is no certificate: {error}", exc=error) from error
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise ConfigError(f"{path} is no certificate", remedy="name one that engine verify wrote")
+        if told["version"] != VERSION:
+            raise ConfigError(
+                f"{path} is a certificate of version {told['version']}; this engine reads {VERSION}",
+                remedy="use the version of the engine that is named in it",
+            )
+        found = cls(
+            level=Level(told["level"]),
+            parts=frozenset(told["parts"]),
+            source=_system(told["source"]),
+            destination=_system(told["destination"]),
+            ended_at=told["ended_at"],
+            differences=told["difference_count"],
+            root=told["root"],
+            runs=tuple(CertifiedRun(**run) for run in told["runs"]),
+        )
+        if found.root != tree_root(found.runs):
+            raise ConfigError(
+                f"{path} was changed after it was written: its hashes do not fit its root",
+                remedy="get it again from where it was kept",
+            )
+        return found
+
+
+def tree_root(runs: Iterable[CertifiedRun]) -> str:
+    tree = Tree()
+    for run in runs:
+        tree.add(leaf(run.root))
+    return tree.root()
+
+
+def _system(told: Mapping[str, Json]) -> SystemInfo:
+    return SystemInfo(**{**told, "notes": tuple(told["notes"])})
