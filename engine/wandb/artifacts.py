@@ -12,6 +12,7 @@ from engine.fanout import KeyedLocks
 from engine.protocols import Reader
 from engine.records import Artifact, ArtifactEntry, Json, Namespace, Receipt
 from engine.transfer.context import Context
+from engine.transfer.memos import RunMemos
 from engine.wandb import names
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest
@@ -19,6 +20,7 @@ from engine.wandb.jsontext import Plain, clean_text, encode_json
 from engine.wandb.manifest import Entry
 from engine.wandb.mapping import PROVENANCE
 from engine.wandb.staging import Staging
+from engine.wandb.unfinished import Unfinished
 from engine.wandb.uploads import Uploader
 from engine.wandb.versions import Version
 
@@ -53,8 +55,12 @@ class ArtifactWriter:
         read: Reader,
         namespace: Namespace,
         run_id: str,
+        memos: RunMemos,
     ) -> Receipt:
         """Make a version with these entries, unless the collection has one of the same content.
+
+        Args:
+            memos: what is remembered of the run, for an upload that is interrupted.
 
         Raises:
             EngineError: it could not be committed; nothing of it is visible then.
@@ -68,6 +74,8 @@ class ArtifactWriter:
             Staging.open(self.context, self.uploader.lanes, self.multipart, subject) as staging,
         ):
             staged = await staging.collect(entries, read)
+            sizes = [entry.size or 0 for entry in staged if entry.ref is None]
+            content = self.announcement(artifact, name, namespace, run_id, staged)
             version = Version(
                 client=self.client,
                 context=self.context,
@@ -77,12 +85,12 @@ class ArtifactWriter:
                 subject=subject,
                 entries=staged,
                 multipart=self.multipart,
+                unfinished=Unfinished.of(memos, content, sum(sizes), len(sizes)),
             )
-            existed = await version.create(self.announcement(artifact, name, namespace, run_id, staged))
+            existed = await version.create(content)
             if not existed:
                 await version.upload()
                 await version.commit()
-        sizes = [entry.size or 0 for entry in staged if entry.ref is None]
         if existed:
             return Receipt(items=1, skipped=True)
         return Receipt(items=1, files=len(sizes), bytes=sum(sizes))

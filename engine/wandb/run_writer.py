@@ -28,6 +28,7 @@ from engine.records import (
     RunFile,
 )
 from engine.transfer.context import Context
+from engine.transfer.memos import RunMemos
 from engine.transfer.retry import retrying
 from engine.wandb import documents
 from engine.wandb.artifacts import ArtifactWriter
@@ -81,6 +82,7 @@ async def open_run(
         namespace=placed,
         mapping=mapping,
         artifacts=artifacts,
+        memos=memos,
         # Anything sent to a run that was only announced would start it.
         stream=FileStream(
             client,
@@ -136,6 +138,7 @@ class WandbRunWriter:
     namespace: Namespace
     mapping: RunMapping
     artifacts: ArtifactWriter
+    memos: RunMemos
     stream: FileStream
     files: FileUploads
     declared: list[dict[str, Json]]
@@ -250,7 +253,9 @@ class WandbRunWriter:
         self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
     ) -> Receipt:
         async with self.stream.kept_alive():
-            return await self.artifacts.write(artifact, entries, read, self.namespace, self.mapping.id)
+            return await self.artifacts.write(
+                artifact, entries, read, self.namespace, self.mapping.id, self.memos
+            )
 
     async def finish(self, *, complete: bool = True) -> Receipt:
         summary = self._summary() if complete else None

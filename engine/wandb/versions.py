@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import CommError, IntegrityError
-from engine.fanout import for_each
 from engine.records import Json, Namespace
 from engine.transfer.context import Context
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
-from engine.wandb.digests import Multipart, b64, md5_b64
+from engine.wandb.digests import Multipart, md5_b64
 from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
+from engine.wandb.parts import PartsUpload
 from engine.wandb.sending import Sending
+from engine.wandb.unfinished import CLIENT_IDS, Unfinished
 from engine.wandb.uploads import InMemory, Payload, Uploader
 
 BATCH = 1_000

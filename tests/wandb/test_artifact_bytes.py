@@ -20,8 +20,8 @@ from engine.transfer.context import Context
 from engine.wandb.digests import Multipart, md5_b64
 from engine.wandb.lanes import Lane
 from engine.wandb.manifest import Entry, manifest_json
+from engine.wandb.parts import PARTS
 from engine.wandb.uploads import Uploader
-from engine.wandb.versions import PARTS
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import Opened
 from tests.wandb.making import START, a_run, contents, entries
