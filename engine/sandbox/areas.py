@@ -13,6 +13,7 @@ from engine.sandbox import (
     collections,
     commits,
     filestream,
+    history_exports,
     lineage,
     links,
     manifests,
@@ -63,5 +64,5 @@ __all__ = [
     "views",
 ]
 
-ROUTES = [*filestream.ROUTES, *artifact_downloads.ROUTES]
+ROUTES = [*filestream.ROUTES, *artifact_downloads.ROUTES, *history_exports.ROUTES]
 """The routes of the areas that have some beside GraphQL."""

@@ -16,6 +16,7 @@ from aiohttp import web
 from engine.sandbox import clock, history, lines, runs
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.history import parse_row
+from engine.sandbox.history_exports import doom_exports
 from engine.sandbox.lines import Stream
 from engine.sandbox.refusals import bad_request
 from engine.sandbox.run_files import mark_uploaded
@@ -64,6 +65,7 @@ def _chunks(files: Any) -> Iterator[tuple[str, int, list[str]]]:
 def _store(call: Call, run: Run, name: str, offset: int, content: list[str]) -> None:
     match name:
         case "wandb-history.jsonl":
+            doom_exports(call, run.number, offset)
             history.write(call.db, run.number, offset, content)
         case "wandb-events.jsonl":
             for line in content:

@@ -46,19 +46,29 @@ SAMPLES = 500
 
 
 class Steps(NamedTuple):
-    """A range of steps; None leaves a side open. ``stop`` is exclusive."""
+    """A range of steps; None leaves a side open. ``stop`` is exclusive.
+
+    A range begins with line ``first_line``, before which all is exported.
+    """
 
     start: int | None = None
     stop: int | None = None
+    first_line: int = 0
 
     def sql(self) -> tuple[str, dict[str, int | None]]:
         """A condition and its parameters."""
         conditions = ["run = :run"]
+        if self.first_line and self.bounded:
+            conditions.append("line >= :first_line")
         if self.start is not None:
             conditions.append("step >= :start")
         if self.stop is not None:
             conditions.append("step < :stop")
-        return " AND ".join(conditions), {"start": self.start, "stop": self.stop}
+        return " AND ".join(conditions), {
+            "start": self.start,
+            "stop": self.stop,
+            "first_line": self.first_line,
+        }
 
     @property
     def bounded(self) -> bool:
@@ -260,18 +270,19 @@ async def read(db: Database, run: int, steps: Steps) -> AsyncIterator[dict[str, 
         await asyncio.sleep(0)
 
 
-def live_steps(db: Database, run: int, limit: int = 1000) -> list[dict[str, int]]:
-    """Steps of rows that are not exported to Parquet, and none is: the lowest ones, and the highest.
+def live_steps(db: Database, run: int, first_line: int = 0, limit: int = 1000) -> list[dict[str, int]]:
+    """Steps of rows from a line on, before which all is exported: the lowest ones, and the highest.
 
     Clients ask where they begin and whether there are any.
     """
     steps = db.all(
-        "SELECT DISTINCT step FROM history WHERE run = ? AND step IS NOT NULL ORDER BY step LIMIT ?",
-        (run, limit),
+        "SELECT DISTINCT step FROM history WHERE run = ? AND line >= ? AND step IS NOT NULL "
+        "ORDER BY step LIMIT ?",
+        (run, first_line, limit),
     )
     found = [{"_step": row["step"]} for row in steps]
     last = last_step(db, run)
-    if last is not None and found[-1]["_step"] != last:
+    if found and last is not None and found[-1]["_step"] != last:
         found.append({"_step": last})
     return found
 

@@ -8,6 +8,7 @@ from engine.sandbox import artifact_records, projects
 from engine.sandbox.artifact_deletion import delete_version
 from engine.sandbox.context import Call
 from engine.sandbox.graphql import resolver
+from engine.sandbox.history_exports import doom_exports
 from engine.sandbox.run_files import doom_files
 
 
@@ -16,6 +17,7 @@ def delete_model(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str,
     project = projects.writable_of_id(call, given["id"])
     for row in call.db.all("SELECT number FROM runs WHERE project = ?", (project.number,)):
         doom_files(call, row["number"])
+        doom_exports(call, row["number"])
     versions = call.db.all(
         """SELECT artifacts.number FROM artifacts
         JOIN artifact_collections ON artifact_collections.number = sequence WHERE project = ?""",

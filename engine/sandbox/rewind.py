@@ -7,6 +7,7 @@ from typing import Any
 from engine.sandbox import clock, history, runs
 from engine.sandbox.context import Call
 from engine.sandbox.graphql import resolver
+from engine.sandbox.history_exports import doom_exports
 from engine.sandbox.refusals import bad_request
 
 
@@ -15,6 +16,7 @@ def rewind_run(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, A
     if given["metricName"] != "_step":
         raise bad_request(f"a run can be rewound by _step only, not by {given['metricName']!r}")
     run = runs.writable(call, given.get("entityName"), given.get("projectName"), given["runName"])
+    doom_exports(call, run.number)
     history.drop_after(call.db, run.number, int(given["metricValue"]))
     runs.update(call, run, state="running", exit_code=None, heartbeat=clock.now_ms())
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engine.sandbox import accounts, clock, history, lines, runs
+from engine.sandbox import accounts, clock, history, history_exports, lines, runs
 from engine.sandbox.accounts import User
 from engine.sandbox.connections import Connection, encode_cursor, wrap
 from engine.sandbox.connections import position as cursor_position
@@ -186,7 +186,8 @@ def run_history(
     max_step: int | None = None,
 ) -> list[str]:
     count = SAMPLES if samples is None else samples
-    return history.sampled_rows(call.db, run.number, Steps(min_step, max_step), count)
+    steps = Steps(min_step, max_step, history_exports.first_live_line(call.db, run.number))
+    return history.sampled_rows(call.db, run.number, steps, count)
 
 
 @resolver("Run.sampledHistory")
@@ -205,14 +206,18 @@ async def _sampled(run: Run, call: Call, spec: Any) -> list[dict[str, Any]]:
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise bad_request("a spec of sampledHistory must have a list of keys")
     last = spec.get("maxStep")
-    steps = Steps(spec.get("minStep"), None if last is None else last + 1)
+    live = history_exports.first_live_line(call.db, run.number)
+    steps = Steps(spec.get("minStep"), None if last is None else last + 1, live)
     return await history.sampled_values(call.db, run.number, steps, keys, spec.get("samples") or SAMPLES)
 
 
 @resolver("Run.parquetHistory")
 def parquet_history(run: Run, call: Call, *, live_keys: list[str]) -> dict[str, Any]:  # noqa: ARG001
-    """Nothing is exported, so every row is live."""
-    return {"parquetUrls": [], "liveData": history.live_steps(call.db, run.number)}
+    live = history_exports.first_live_line(call.db, run.number)
+    return {
+        "parquetUrls": history_exports.urls(call, run.number),
+        "liveData": history.live_steps(call.db, run.number, live),
+    }
 
 
 # --- system metrics

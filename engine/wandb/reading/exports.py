@@ -66,8 +66,8 @@ class Exports:
                 path = Path(directory) / f"{number}.parquet"
                 await self._fetch(urls, number, path)
                 paths.append(path)
-            with closing(_merged(paths)) as merged:
-                while (rows := await anyio.to_thread.run_sync(next, merged, None)) is not None:
+            with closing(merged(paths)) as lists:
+                while (rows := await anyio.to_thread.run_sync(next, lists, None)) is not None:
                     yield rows
 
     async def _fetch(self, urls: Sequence[str], number: int, path: Path) -> None:
@@ -127,8 +127,8 @@ def _check(path: Path) -> None:
             raise KeyError(f"there is no column {STEP}")
 
 
-def _merged(paths: Sequence[Path]) -> Generator[list[Row]]:
-    """The rows of several files by step, in lists."""
+def merged(paths: Sequence[Path]) -> Generator[list[Row]]:
+    """The rows of several files by step, in lists of bounded length."""
     parts = [_numbered(number, path) for number, path in enumerate(paths)]
     out: list[Row] = []
     for _, same_step in groupby(heapq.merge(*parts, key=itemgetter(0, 1)), key=itemgetter(0)):
