@@ -16,11 +16,12 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from aiohttp import web
@@ -52,6 +53,16 @@ class Ended:
     said: str
 
     @property
+    def events(self) -> list[dict[str, Any]]:
+        """Of ``--json``."""
+        return [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
+
+    @property
+    def text(self) -> str:
+        """What people read of it."""
+        return " ".join(" ".join(line for line in self.said.splitlines() if line[:1] != "{").split())
+
+    @property
     def was_killed(self) -> bool:
         return self.status == -signal.SIGKILL
 
@@ -78,6 +89,10 @@ class Moment:
         return cls(draw.randint(1, requests), phase, draw.uniform(0, 0.03) if phase == "after" else 0.0)
 
 
+Act = Callable[[int], object]
+"""Something that happens to a process, whose id it gets."""
+
+
 class Plug:
     """Stands in front of a sandbox, counts requests, and kills the process group that sends them."""
 
@@ -86,12 +101,18 @@ class Plug:
         self.hit: Counter[str] = Counter()
         """What was under way at each of the moments."""
         self._moment: Moment | None = None
+        self._acts: Mapping[int, Act] = {}
         self._group: int | None = None
         self._known = threading.Event()
 
-    def pull_at(self, moment: Moment | None) -> None:
-        """Begin to count for a new process; None to let it live."""
-        self.requests, self._moment, self._group = 0, moment, None
+    def pull_at(self, moment: Moment | None = None, acts: Mapping[int, Act] | None = None) -> None:
+        """Begin to count for a new process.
+
+        Args:
+            moment: when to kill it, if at all.
+            acts: what else happens to it, before the requests of these numbers are handled.
+        """
+        self.requests, self._moment, self._group, self._acts = 0, moment, None, acts or {}
         self._known.clear()
 
     def connect(self, group: int) -> None:
@@ -104,7 +125,11 @@ class Plug:
         if request.path.startswith("/admin/"):
             return await handler(request)
         self.requests += 1
-        moment = self._moment
+        moment, act = self._moment, self._acts.get(self.requests)
+        if act is not None:
+            await asyncio.to_thread(self._known.wait)
+            assert self._group is not None
+            await asyncio.to_thread(act, self._group)
         if moment is None or self.requests != moment.request:
             return await handler(request)
         self.hit[await _told(request)] += 1
@@ -157,19 +182,22 @@ class Launcher:
         self._context.set_forkserver_preload(LOADED)
         self._started = 0
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Running:
         """Begin; the process leads a group of its own."""
         self._started += 1
         said = self._scratch / f"said-{self._started}"
         process = self._context.Process(
-            target=_engine, args=(list(arguments), self._environ, self._plugins, str(said))
+            target=_engine,
+            args=(list(arguments), {**self._environ, **(environ or {})}, self._plugins, str(said)),
         )
         process.start()
         return Running(process, said)
 
-    def run(self, *arguments: str, plug: Plug | None = None) -> Ended:
+    def run(
+        self, *arguments: str, plug: Plug | None = None, environ: Mapping[str, str] | None = None
+    ) -> Ended:
         """The command to its end, whichever that is."""
-        running = self.start(*arguments)
+        running = self.start(*arguments, environ=environ)
         if plug is not None:
             plug.connect(running.pid)
         return running.wait()
@@ -183,10 +211,6 @@ class Running:
         self._said = said
         assert process.pid is not None
         self.pid: int = process.pid
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process alone, as a terminal would to each of a group."""
-        os.kill(self.pid, number)
 
     @property
     def said(self) -> str:
@@ -216,11 +240,14 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
     os.dup2(to, 1)
     os.dup2(to, 2)
     from engine.cli.main import main
+    from engine.transfer import breaker
     from engine.wandb import destination, filestream
     from engine.wandb.digests import Multipart
 
-    # Histories and large files go in several pieces, without being large.
+    # Histories and large files go in several pieces without being large, and outages are seen at once.
     with (
+        mock.patch.object(breaker, "OPENS_AFTER_S", 0.3),
+        mock.patch.object(breaker, "PROBE_FIRST_S", 0.1),
         mock.patch.object(filestream, "REQUEST_LIMIT", 6_000),
         mock.patch.object(filestream, "KEEP_BACK", 2_000),
         mock.patch.object(

@@ -1,4 +1,4 @@
-"""A source with a little of everything, as a system of its own: ``world:``.
+"""A source with a little of everything, as a system of its own: ``world:``, or ``world:50`` for more runs.
 
 What no MLflow store has: files of runs, rows that are wide already, several versions of an artifact with
 aliases and tags, references. It is made anew in each process and is always the same.
@@ -51,8 +51,11 @@ class Held:
     versions: list[tuple[Artifact, Files]] = field(default_factory=list)
 
 
-def contents() -> list[Held]:
-    """Ten runs: a tree of four with everything, and six small ones of all states."""
+SMALL_RUNS = 6
+
+
+def contents(small_runs: int = SMALL_RUNS) -> list[Held]:
+    """A tree of four runs with everything, and some small ones of all states."""
     vision, text = Namespace("", "vision"), Namespace("", "text")
     parent = Held(
         _run("parent", vision, name="sweep", tags=("good", "best"), notes="Does *it* scale?", group="sweep"),
@@ -89,11 +92,13 @@ def contents() -> list[Held]:
     states = [RunState.FINISHED, RunState.FAILED, RunState.KILLED, RunState.CRASHED]
     small = [
         Held(
-            _run(f"small-{number}", text, state=states[number % len(states)], config={"lr": 10.0**-number}),
-            points=_curve(5 * number, "loss"),
+            _run(
+                f"small-{number}", text, state=states[number % len(states)], config={"lr": 1 / (1 + number)}
+            ),
+            points=_curve(5 * (number % 8), "loss"),
             versions=[_version(text, f"weights-{number}", 0, (), {"w": _bytes(f"w{number}", 2_000)})],
         )
-        for number in range(6)
+        for number in range(small_runs)
     ]
     return [parent, trained, wide, nested, *small]
 
@@ -150,12 +155,15 @@ def _bytes(seed: str, size: int) -> bytes:
 
 
 class World:
-    """The source."""
+    """The source.
 
-    uri = "world:"
+    Args:
+        rest: of its URI, how many small runs there are.
+    """
 
-    def __init__(self) -> None:
-        self._runs = {held.run.id: held for held in contents()}
+    def __init__(self, rest: str) -> None:
+        self.uri = f"world:{rest}"
+        self._runs = {held.run.id: held for held in contents(int(rest or SMALL_RUNS))}
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -205,7 +213,7 @@ class World:
         return held.versions[int(number)][1] if number else held.files
 
 
-SYSTEM = System(source=lambda _rest, _options: World())
+SYSTEM = System(source=lambda rest, _options: World(rest))
 
 
 def install(directory: Path) -> Path:

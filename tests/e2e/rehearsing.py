@@ -1,0 +1,153 @@
+"""A server, and transfers to it in processes of their own, to which things happen."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from engine.sandbox import Account
+from tests.e2e import world
+from tests.e2e.crashing import Act, Ended, Launcher, Moment, Plug
+from tests.e2e.server_state import server_state
+from tests.sdk_reader import SdkReader, SdkRun
+from tests.servers import RunningSandbox, running_sandbox
+
+ENTITY = "e2e"
+SHARE = 3
+"""A process dies within the first third of an undisturbed transfer's requests, or lives if fewer are left."""
+
+
+@dataclass
+class Rehearsal:
+    """A server, and commands that write to it while things happen to them."""
+
+    sandbox: RunningSandbox
+    plug: Plug
+    launcher: Launcher
+    scratch: Path
+    names: Iterator[int] = field(default_factory=count)
+
+    def migration(self, source: str, *options: str) -> Migration:
+        """A command that was never run, with a project that nobody wrote to."""
+        number = next(self.names)
+        return Migration(self, f"p{number}", self.scratch / f"state-{number}", (source, *options))
+
+    def undisturbed(self, source: str, *options: str) -> Undisturbed:
+        """Move a source once, with nothing happening."""
+        migration = self.migration(source, *options)
+        ended = migration.run()
+        assert ended.status == 0, ended.said
+        return Undisturbed((source, *options), migration.arrived(), self.plug.requests)
+
+
+@contextmanager
+def rehearsing(scratch: Path) -> Generator[Rehearsal]:
+    """A rehearsal with a fresh server, and with ``world:`` among the sources."""
+    plug = Plug()
+    accounts = [Account(ENTITY)]
+    with running_sandbox(scratch / "server", accounts=accounts, intercept=plug.intercept) as sandbox:
+        launcher = Launcher(
+            scratch,
+            plugins=[world.install(scratch / "plugins")],
+            environ={"WANDB_API_KEY": sandbox.api_key},
+        )
+        yield Rehearsal(sandbox, plug, launcher, scratch)
+
+
+@dataclass
+class Undisturbed:
+    """A source, what of it arrives when nothing happens, and how many requests that takes."""
+
+    source: tuple[str, ...]
+    arrived: dict[str, Any]
+    requests: int
+
+
+@dataclass
+class Migration:
+    """One command with a ledger and a project of its own."""
+
+    rehearsal: Rehearsal
+    project: str
+    state: Path
+    arguments: tuple[str, ...]
+
+    def run(
+        self,
+        moment: Moment | None = None,
+        *options: str,
+        acts: Mapping[int, Act] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Ended:
+        """The command once.
+
+        Args:
+            moment: when it is killed, if it lives to see that.
+            acts: what else happens, before which of its requests.
+        """
+        source, *given = self.arguments
+        plug = self.rehearsal.plug
+        plug.pull_at(moment, acts)
+        return self.rehearsal.launcher.run(
+            "migrate",
+            source,
+            f"wandb:{self.rehearsal.sandbox.url}/{ENTITY}/{self.project}",
+            *given,
+            *options,
+            "--state-dir",
+            str(self.state),
+            "--json",
+            plug=plug,
+            environ=environ,
+        )
+
+    def run_to_the_end(self, draw: random.Random, requests: int) -> list[Moment]:
+        """Start it until it ends by itself, and return when it was killed."""
+        moments: list[Moment] = []
+        while True:
+            moment = Moment.draw(draw, max(1, requests // SHARE))
+            ended = self.run(moment)
+            if not ended.was_killed:
+                assert ended.status == 0, ended.said
+                return moments
+            moments.append(moment)
+            assert len(moments) < 200, "it does not come to an end"
+
+    def arrived(self) -> dict[str, Any]:
+        """All that the server holds, by its database and as the official SDK reads it."""
+        sandbox = self.rehearsal.sandbox
+        reader = SdkReader(sandbox.url, sandbox.api_key)
+        return {
+            "records": server_state(sandbox.data_dir, self.project),
+            "read": comparable(reader.project(ENTITY, self.project)),
+        }
+
+    def is_all_done(self) -> None:
+        """The ledger says so, and the same command again writes nothing."""
+        status = self.rehearsal.launcher.run("status", "--state-dir", str(self.state), "--json")
+        assert status.status == 0, status.said
+        (told,) = (json.loads(line) for line in status.said.splitlines())
+        assert told["counts"]
+        assert all(set(states) == {"done"} for states in told["counts"].values()), told
+        before = self.rehearsal.sandbox.counters()["writes"]
+        again = self.run()
+        assert again.status == 0, again.said
+        assert self.rehearsal.sandbox.counters()["writes"] == before
+
+    def completes_as(self, expected: Undisturbed) -> None:
+        """The same command again brings the rest, and nothing twice."""
+        ended = self.run()
+        assert ended.status == 0, ended.said
+        assert self.arrived() == expected.arrived
+        self.is_all_done()
+
+
+def comparable(runs: dict[str, SdkRun]) -> dict[str, SdkRun]:
+    """Without the moment of the import."""
+    return {run.id: replace(run, created_at="") for run in runs.values()}
