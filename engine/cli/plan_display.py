@@ -66,7 +66,8 @@ def _show(console: Console, plan: Plan) -> None:
             f"{escape(loss.example.subject)}: {escape(loss.example.detail)}"
         )
     if plan.failures:
-        console.print("[red]cannot be read, and so would not arrive:[/]")
+        among = " (of those looked at)" if plan.sampled is not None else ""
+        console.print(f"[red]cannot be read, and so would not arrive{among}:[/]")
     for failure in plan.failures:
         console.print(f"  {failure.count:,} × {escape(str(failure.problem))}, for example {failure.example}")
     console.print()
@@ -104,6 +105,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     details += [f"{plan.runs_live:,} still go on"] if plan.runs_live else []
     aside = f" ({', '.join(details)})" if details else ""
     yield "runs to move", f"{plan.runs_to_move:,} of {plan.runs_found:,}{aside}"
+    if not plan.runs_to_move:
+        return
     if plan.sampled is not None:
         yield "of these looked at", f"{plan.sampled:,}"
     yield "metric points", _number(plan.points)

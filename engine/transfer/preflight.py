@@ -172,7 +172,9 @@ def check_room(findings: Findings, places: dict[str, Path | None]) -> None:
         if place is None or (there := existing(place)).stat().st_dev in seen:
             continue
         seen.add(there.stat().st_dev)
-        free = shutil.disk_usage(there).free
+        total, _, free = shutil.disk_usage(there)
+        if not total:  # no file system that could hold anything; it says so by itself
+            continue
         if free < LEAST_ROOM:
             findings.errors.append(
                 ConfigError(

@@ -25,6 +25,7 @@ from engine.transfer.preflight import MIB, ROOM_REMEDY, Sides, existing
 
 LISTING = "source listing"
 HISTORIES = "source histories"
+CREATION = f"{DESTINATION}new projects"
 
 
 @dataclass(slots=True)
@@ -141,6 +142,9 @@ def _requests(seen: Seen) -> dict[str, Amount]:
     for name in sorted({*seen.requests, *filter(_is_to_destination, seen.measurer.tallies.names())}):
         parts = seen.amount(name, exact=False)
         amounts[name] = Amount(seen.requests[name] + parts.about, exact=False, margin=parts.margin)
+    survey = seen.sides.survey
+    if survey is not None and survey.missing:
+        amounts[CREATION] = Amount(len(survey.missing))
     histories = seen.amount(HISTORY_REQUESTS, exact=False)
     amounts[HISTORIES] = Amount(-(-histories.about // 1000), exact=False, margin=-(-histories.margin // 1000))
     measured = seen.measurer.tallies.runs

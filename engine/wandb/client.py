@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlencode
 
 import orjson
@@ -25,7 +26,7 @@ from engine.errors import (
 from engine.http import HttpClient, Response, error_of, parse_json
 from engine.records import Json
 from engine.transfer.context import Context
-from engine.transfer.retry import retrying
+from engine.transfer.retry import RetryPolicy, retrying
 from engine.transfer.throttle import Endpoint
 from engine.wandb import credentials, documents
 
@@ -42,6 +43,9 @@ _MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
     (_words("not found", "could not find", "does not exist"), NotFound),
     (_words("deadline exceeded", "timed? ?out", "temporarily", "try again", "internal server"), Transient),
 )
+_HELLO = RetryPolicy(attempts=4)
+"""Somebody is waiting in front of the screen, and a wrong address does not become right."""
+
 _KEY_REMEDY = "check WANDB_API_KEY, or the key in netrc, and that it is one of this server"
 _DELETED = _words("previously created and deleted")
 
@@ -162,13 +166,17 @@ class WandbClient:
         Raises:
             AuthError: the key is not known to the server.
         """
+
+        async def ask(document: str) -> Json:
+            return await retrying(partial(self.graphql, document, {}, self.base_url, retry=False), _HELLO)
+
         try:
-            data = await self.graphql(documents.CONNECT, {}, self.base_url)
+            data = await ask(documents.CONNECT)
         except (Unsupported, CommError) as error:
             # Servers without `serverInfo.features` refuse the whole document; all features count as off.
             if error.status not in (None, 400, 422):
                 raise
-            data = await self.graphql(documents.VIEWER, {}, self.base_url)
+            data = await ask(documents.VIEWER)
         viewer = data.get("viewer")
         if viewer is None:
             raise AuthError(
