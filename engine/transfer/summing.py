@@ -201,7 +201,7 @@ def _room(seen: Seen) -> Iterator[Problem]:
 
 def _basis(seen: Seen, options: Options) -> Iterator[str]:
     if not seen.measurer.exact:
-        yield "points are estimated from the last step of each metric: this source cannot count them"
+        yield "points are estimated from the lists of runs (last steps, rows), as this source has no count"
     yield "rows are the most steps of any one metric of a run; requests are what these amounts take"
     if seen.is_sampled:
         yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from engine.errors import ConfigError, Side
@@ -14,6 +14,7 @@ from engine.records import (
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
+    HistorySize,
     Namespace,
     Project,
     Run,
@@ -30,6 +31,7 @@ from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
+from engine.wandb.reading.sizes import size_of
 
 
 class WandbSource:
@@ -59,6 +61,7 @@ class WandbSource:
                 uri=self.uri,
                 product="W&B",
                 identity=self._identity.username or self._identity.entity,
+                server=f"wandb:{self._location.base_url}",
             )
 
     @property
@@ -119,6 +122,9 @@ class WandbSource:
             NotFound: there is none of this id.
         """
         return await read_run(self._client, namespace, run_id)
+
+    async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
+        return {run.id: size_of(run) for run in runs}
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
