@@ -19,8 +19,11 @@ from engine.records import Json
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.memos import RunMemos
 
-LEAST_DIGESTS = 64
-"""Beginnings that are remembered of a longer history; at most twice as many."""
+LEAST_DIGESTS, MOST_DIGESTS = 64, 4_096
+"""Beginnings that are remembered of a longer history: up to twice the least, and more of a very long one."""
+
+FAR = 4 * 1024 * 1024
+"""Bytes of lines between two of them at most, which a reader has to hold until it knows more."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +31,8 @@ logger = logging.getLogger(__name__)
 class Beginnings:
     """Digests of the first lines of a history, taken while they pass.
 
-    At first of every line; the distance doubles whenever there are too many, so that a memo stays small and
-    a change far back costs at most a few percent more lines than have to be sent.
+    At first of every line; the distance doubles whenever there are many, so that a memo stays small and a
+    change costs at most a few percent more lines than have to be sent.
     """
 
     def __init__(self) -> None:
@@ -37,19 +40,32 @@ class Beginnings:
         self._every = 1
         self._digests: list[str] = []
         self._hash = hashlib.blake2b(digest_size=16)
+        self._since = 0
+        self._farthest = 0
 
     def add(self, lines: Sequence[str]) -> None:
         """These lines come next."""
         start = 0
         while start < len(lines):
             taken = lines[start : start + self._every - self.rows % self._every]
-            self._hash.update(_bytes(taken))
+            text = _bytes(taken)
+            self._hash.update(text)
+            self._since += len(text)
             self.rows += len(taken)
             start += len(taken)
             if self.rows % self._every == 0:
                 self._digests.append(self._hash.hexdigest())
-                if len(self._digests) == 2 * LEAST_DIGESTS:
-                    self._digests, self._every = self._digests[1::2], 2 * self._every
+                self._farthest, self._since = max(self._farthest, self._since), 0
+                self._thin()
+
+    def _thin(self) -> None:
+        """Keep every other digest if there are many, and they would not lie too far from each other."""
+        count = len(self._digests)
+        if count < 2 * LEAST_DIGESTS or count % 2:
+            return
+        if 2 * self._farthest <= FAR or count >= MOST_DIGESTS:
+            self._digests, self._every = self._digests[1::2], 2 * self._every
+            self._farthest *= 2
 
     def digest_with(self, lines: Sequence[str]) -> str:
         """What the digest would be if these lines came next."""

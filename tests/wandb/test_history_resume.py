@@ -21,7 +21,7 @@ from engine.transfer.ledger import open_ledger
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.memos import Memos
 from engine.wandb.points import PointStore
-from engine.wandb.resume import LEAST_DIGESTS, Beginnings, SentRows, beginnings_of
+from engine.wandb.resume import FAR, LEAST_DIGESTS, MOST_DIGESTS, Beginnings, SentRows, beginnings_of
 from engine.wandb.rows import RowEncoder, layout_of
 from tests.memory import Point
 from tests.servers import RunningSandbox
@@ -289,6 +289,23 @@ def test_what_is_remembered_stays_small_and_near_any_row():
     assert len(marks) <= 2 * LEAST_DIGESTS + 1
     assert marks[-1] == 100_000
     assert max(b - a for a, b in pairwise(marks)) <= 100_000 / LEAST_DIGESTS
+
+
+async def test_of_lines_that_fill_many_requests_none_is_sent_again(
+    move: Move, lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    """Digests must not lie farther apart than what is held back until they are compared."""
+    monkeypatch.setattr("engine.wandb.resume.LEAST_DIGESTS", 4)
+    monkeypatch.setattr("engine.wandb.resume.FAR", 800)
+    await move([], rows=rows_of(0, 600))
+    assert (await move([], rows=rows_of(0, 603))).rows <= 3 + 800 // 100
+    assert len(lines()) == 603
+
+
+def test_one_long_line_does_not_make_a_memo_long():
+    begun = Beginnings()
+    begun.add(["x" * FAR, *map(str, range(20_000))])
+    assert len(begun.memo()["digests"]) <= MOST_DIGESTS
 
 
 def test_digests_do_not_depend_on_how_lines_come():
