@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from engine.protocols import SystemOptions
 from engine.records import Namespace, Project, SystemInfo
@@ -70,10 +73,42 @@ def opened(sandbox: RunningSandbox, context: Context, request: pytest.FixtureReq
     return open_destination
 
 
+class Refusals:
+    """Stands before a server and refuses GETs of objects, as for URLs that have expired."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._seen: Counter[str] = Counter()
+
+    @contextmanager
+    def of_first(self, count: int) -> Generator[None]:
+        """While in the block, the first ``count`` GETs of each object are refused."""
+        self._seen.clear()
+        self._first = count
+        try:
+            yield
+        finally:
+            self._first = 0
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "GET" and "/storage/" in request.path and "manifests" not in request.path:
+            self._seen[request.path] += 1
+            if self._seen[request.path] <= self._first:
+                return web.Response(status=403, text="<Error><Message>Request has expired</Message></Error>")
+        return await handler(request)
+
+
 @pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
-    """A server of its own, with what ``sdk_source`` wrote into it."""
-    with running_sandbox(tmp_path_factory.mktemp("filled"), accounts=[Account(ENTITY)]) as running:
+def refusals() -> Refusals:
+    return Refusals()
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, refusals: Refusals) -> Generator[RunningSandbox]:
+    """A server of its own, with what ``sdk_source`` wrote into it; nobody else writes there."""
+    with running_sandbox(
+        tmp_path_factory.mktemp("filled"), accounts=[Account(ENTITY)], intercept=refusals
+    ) as running:
         run_sdk("tests.wandb.sdk_source", running, tmp_path_factory.mktemp("sdk-source"))
         yield running
 

@@ -49,6 +49,20 @@ query RunsToRead(
 }}
 """
 
+RUN_NAMES: Final = """
+query RunNames(
+  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
+) {
+  project(name: $project, entityName: $entity) {
+    runCount(filters: $filters)
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
+      edges { cursor node { name } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
 RUN: Final = f"""
 query RunToRead($entity: String!, $project: String!, $run: String!) {{
   project(name: $project, entityName: $entity) {{

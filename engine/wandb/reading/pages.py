@@ -34,15 +34,29 @@ async def pages(
         found = connection(data)
         if found is None:
             raise NotFound("not there, or not open to you", side=client.side, subject=subject)
-        edges = found["edges"]
-        yield [edge["node"] for edge in edges if edge.get("node") is not None]
-        if not found["pageInfo"]["hasNextPage"]:
+        yield [edge["node"] for edge in found["edges"] if edge.get("node") is not None]
+        cursor = next_cursor(found, cursor, client, subject)
+        if cursor is None:
             return
-        previous, cursor = cursor, found["pageInfo"].get("endCursor") or (edges and edges[-1]["cursor"])
-        if not cursor or cursor == previous:
-            raise CommError(
-                "the server tells of more, but not how to get it", side=client.side, subject=subject
-            )
+
+
+def next_cursor(
+    connection: Mapping[str, Json], cursor: str | None, client: WandbClient, subject: str
+) -> str | None:
+    """Where the next page begins, None if there is none.
+
+    Raises:
+        CommError: the server says that there is one, but not where.
+    """
+    if not connection["pageInfo"]["hasNextPage"]:
+        return None
+    edges = connection["edges"]
+    following: str | None = connection["pageInfo"].get("endCursor") or (
+        edges[-1]["cursor"] if edges else None
+    )
+    if not following or following == cursor:
+        raise CommError("the server tells of more, but not how to get it", side=client.side, subject=subject)
+    return following
 
 
 def of_run(data: Json, subject: str, client: WandbClient) -> Mapping[str, Json]:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from engine.errors import CommError, ConfigError, Side
+from engine.errors import CommError, ConfigError, EngineError, NotFound, Side, Transient
 from engine.fingerprints import fingerprint
 from engine.protocols import Unreadable
 from engine.records import Code, Json, Namespace, Run, RunState, Selection
 from engine.transfer.context import Context
+from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
 from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.mapping import WANDB, iso_time
 from engine.wandb.reading import documents
-from engine.wandb.reading.pages import of_run, pages
+from engine.wandb.reading.pages import next_cursor, of_run
 from engine.wandb.reading.values import milliseconds, parse, parse_object
 
 PER_PAGE = 100
 """Runs in a page, each with its whole config and summary."""
+
+SHRINKS_BY = 5
+"""A page that the server cannot give is asked for in so many parts."""
+
+_LARGE_PAGE_POLICY = RetryPolicy(attempts=3)
+"""It may be the size that the server cannot cope with, so a smaller page is tried soon."""
 
 PASSES = 5
 """Times that a list is read until it stays the same."""
@@ -177,11 +185,11 @@ async def list_runs(
         new = 0
         async with aclosing(listing.nodes()) as nodes:
             async for node in nodes:
-                if node["name"] in seen:
+                run = node if isinstance(node, Unreadable) else _readable(node, namespace, client)
+                if run.id in seen:
                     continue
-                seen.add(node["name"])
+                seen.add(run.id)
                 new += 1
-                run = _readable(node, namespace, client)
                 if _too_old(run, selection.since):
                     continue
                 yield run
@@ -212,44 +220,67 @@ def _readable(node: Mapping[str, Json], namespace: Namespace, client: WandbClien
 
 
 class _Listing:
-    """One list of runs, read any number of times."""
+    """One list of runs, read any number of times.
+
+    A page that the server cannot give, because it is too much for it or because of one run in it, is asked
+    for in smaller ones; a run that it cannot give even alone is passed over.
+    """
 
     def __init__(self, client: WandbClient, namespace: Namespace, filters: str) -> None:
         self._client = client
-        self._namespace = namespace
-        self._filters = filters
+        self._subject = f"runs of {namespace}"
+        self._variables: dict[str, Json] = {
+            "entity": namespace.entity,
+            "project": namespace.project,
+            "order": "+created_at",
+            "filters": filters,
+        }
+        self._per_page = PER_PAGE
         self.is_steady = True
         """Whether the last reading gave as many runs as there are, and none twice."""
 
-    async def nodes(self) -> AsyncGenerator[Mapping[str, Json]]:
-        told = 0
+    async def nodes(self) -> AsyncGenerator[Mapping[str, Json] | Unreadable]:
+        """All nodes of the list; ``Unreadable`` in the place of those that the server cannot give."""
+        cursor: str | None = None
         given: set[str] = set()
-
-        def connection(data: Json) -> Mapping[str, Json] | None:
-            nonlocal told
-            project = data.get("project")
-            if project is None:
-                return None
-            told = project.get("runCount") or 0
-            runs: Mapping[str, Json] = project["runs"]
-            return runs
-
-        variables = {
-            "entity": self._namespace.entity,
-            "project": self._namespace.project,
-            "perPage": PER_PAGE,
-            "order": "+created_at",
-            "filters": self._filters,
-        }
-        subject = f"runs of {self._namespace}"
         count = 0
-        async with aclosing(pages(self._client, documents.RUNS, variables, connection, subject)) as found:
-            async for page in found:
-                for node in page:
-                    count += 1
-                    given.add(node["name"])
-                    yield node
-        self.is_steady = count == len(given) == told
+        while True:
+            found, error = await self._page(cursor)
+            edges = found["runs"]["edges"]
+            for edge in edges:
+                name = edge["node"]["name"]
+                count += 1
+                given.add(name)
+                yield edge["node"] if error is None else Unreadable(name, error)
+            if (cursor := next_cursor(found["runs"], cursor, self._client, self._subject)) is None:
+                self.is_steady = count == len(given) == found["runCount"]
+                return
+
+    async def _page(self, cursor: str | None) -> tuple[Mapping[str, Json], EngineError | None]:
+        """A page, or the name of a run that cannot be had, and why."""
+        while True:
+            policy = DEFAULT_POLICY if self._per_page == 1 else _LARGE_PAGE_POLICY
+            try:
+                project = await retrying(partial(self._ask, documents.RUNS, cursor), policy)
+            except (Transient, CommError) as error:
+                if self._per_page == 1:
+                    return await retrying(partial(self._ask, documents.RUN_NAMES, cursor)), error
+                self._per_page = max(1, self._per_page // SHRINKS_BY)
+            else:
+                self._per_page = min(PER_PAGE, 2 * self._per_page)
+                return project, None
+
+    async def _ask(self, document: str, cursor: str | None) -> Mapping[str, Json]:
+        variables = {**self._variables, "cursor": cursor, "perPage": self._per_page}
+        data = await self._client.graphql(document, variables, self._subject, retry=False)
+        project: Mapping[str, Json] | None = data.get("project")
+        if project is None:
+            raise NotFound(
+                "the project is not there, or not open to you",
+                side=self._client.side,
+                subject=self._subject,
+            )
+        return project
 
 
 async def read_run(client: WandbClient, namespace: Namespace, run_id: str) -> Run:

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator
 from contextlib import aclosing
 
 import pytest
 import wandb
-from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from engine.errors import AuthError
 from engine.protocols import SystemOptions
 from engine.records import Blob, Namespace
 from engine.transfer.context import Context
 from engine.wandb import WandbSource
-from tests.servers import RunningSandbox, running_sandbox
-from tests.wandb.conftest import ENTITY, run_sdk
+from tests.servers import RunningSandbox
+from tests.wandb.conftest import ENTITY, Refusals
 
 pytestmark = pytest.mark.anyio
-
-
-class Refusals:
-    """A store that refuses the first so many GETs of each object, as for a URL that has expired."""
-
-    def __init__(self) -> None:
-        self.first = 0
-        self.seen: Counter[str] = Counter()
-
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "GET" and "/storage/" in request.path and "manifests" not in request.path:
-            self.seen[request.path] += 1
-            if self.seen[request.path] <= self.first:
-                return web.Response(status=403, text="<Error><Message>Request has expired</Message></Error>")
-        return await handler(request)
-
-
-@pytest.fixture(scope="module")
-def refusals() -> Refusals:
-    return Refusals()
-
-
-@pytest.fixture(scope="module")
-def expiring(refusals: Refusals, tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("expiring"), intercept=refusals) as server:
-        run_sdk("tests.wandb.sdk_source", server, tmp_path_factory.mktemp("expiring-sdk"))
-        yield server
 
 
 async def everything(server: RunningSandbox, context: Context) -> dict[str, bytes]:
@@ -71,12 +40,11 @@ async def everything(server: RunningSandbox, context: Context) -> dict[str, byte
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 async def test_a_url_that_expired_is_signed_again(
-    expiring: RunningSandbox, refusals: Refusals, context: Context, times: int
+    filled: RunningSandbox, refusals: Refusals, context: Context, times: int
 ) -> None:
     """The third way to an artifact file is the server itself, which asks for no signature."""
-    refusals.first = times
-    refusals.seen.clear()
-    found = await everything(expiring, context)
+    with refusals.of_first(times):
+        found = await everything(filled, context)
     assert found["data/notes.txt"] == b"kept"
     assert found["data/nothing.bin"] == b""
     assert found["weights:v1/deep/w.bin"] == b"\1" * 5_000
@@ -84,12 +52,10 @@ async def test_a_url_that_expired_is_signed_again(
 
 
 async def test_what_is_refused_again_and_again_is_an_error_of_the_source(
-    expiring: RunningSandbox, refusals: Refusals, context: Context
+    filled: RunningSandbox, refusals: Refusals, context: Context
 ) -> None:
-    refusals.first = 1_000
-    refusals.seen.clear()
-    with pytest.raises(AuthError, match="source: HTTP 403: Request has expired"):
-        await everything(expiring, context)
+    with refusals.of_first(1_000), pytest.raises(AuthError, match="source: HTTP 403: Request has expired"):
+        await everything(filled, context)
 
 
 async def test_references_keep_their_uri_digest_and_extra(

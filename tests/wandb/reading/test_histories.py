@@ -32,7 +32,7 @@ def rows_at(steps: Sequence[int]) -> list[dict[str, Any]]:
 async def test_values_come_exactly_as_they_were_logged(
     source: WandbSource, sandbox: RunningSandbox, project: str
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"_step": 0, "a": math.nan, "b": math.inf, "c": -math.inf, "d": None, "e": "NaN", "f": -0.0},
         {"_step": 1, "big": 2**70 + 1, "n": 2**63, "nested": {"x": {"y": 1}, "n": None}, "a.b": 1},
         {"_step": 2, "histogram": HISTOGRAM, "list": [1, None, {"k": []}], "empty": {}, "": "no name"},
