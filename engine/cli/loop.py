@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio
 
 from engine.errors import ConfigError, EngineError, PreflightError
+from engine.transfer.background import Background
 
 T = TypeVar("T")
 
@@ -42,11 +43,8 @@ async def on_interrupt(*reactions: Callable[[], None]) -> AsyncGenerator[None]:
                 reactions[min(received, len(reactions) - 1)]()
                 received += 1
 
-    async with anyio.create_task_group() as tasks:
+    async with Background() as tasks:
         started = anyio.Event()
         tasks.start_soon(listen, started)
         await started.wait()
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
+        yield

@@ -17,6 +17,7 @@ from engine.cli.plan import plan
 from engine.cli.report import report
 from engine.cli.sandbox import sandbox
 from engine.cli.status import status
+from engine.cli.verify import verify
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def about(
 app.command()(demo)
 app.command()(plan)
 app.command()(migrate)
+app.command()(verify)
 app.command()(status)
 app.command()(report)
 app.command()(sandbox)

@@ -14,6 +14,7 @@ from engine.cli import selecting as asked
 from engine.cli.display import display_for, summarise
 from engine.cli.loop import INTERRUPTED, exit_status, on_interrupt, run_async
 from engine.cli.plan_display import show_plan
+from engine.cli.verify import After, Afterwards
 from engine.dashboard.model import build_report
 from engine.dashboard.report import format_of, write_report
 from engine.errors import EngineError
@@ -22,6 +23,8 @@ from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.engine import Engine
 from engine.transfer.ledger import DEFAULT_STATE_DIR
 from engine.transfer.options import Options
+
+VERIFICATION = "Afterwards"
 
 
 def migrate(
@@ -69,6 +72,38 @@ def migrate(
             rich_help_panel=asked.AGAIN,
         ),
     ] = None,
+    verify: Annotated[
+        After,
+        typer.Option(
+            envvar="ENGINE_VERIFY",
+            help="Read back and compare what was moved or skipped, how closely: see engine verify.",
+            rich_help_panel=VERIFICATION,
+        ),
+    ] = After.FULL,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the certificate; by default certificate.json in the state directory.",
+            rich_help_panel=VERIFICATION,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 1 if anything had to be changed on the way, unless it is accepted.",
+            rich_help_panel=VERIFICATION,
+        ),
+    ] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="A kind of change that is fine with --strict: steps_resequenced, … Repeatable.",
+            rich_help_panel=VERIFICATION,
+        ),
+    ] = None,
     source_api_key_env: asked.SourceKey = None,
     dest_api_key_env: asked.DestinationKey = None,
     json: asked.AsJson = False,
@@ -84,8 +119,8 @@ def migrate(
 
     engine migrate mlflow:http://localhost:5000 wandb:my-team/imported --experiment resnet --since 2026-01-01
 
-    [bold]Exit status[/]  0 all arrived · 1 some items failed, each listed · 2 wrong usage, nothing started ·
-    3 could not go on · 130 interrupted
+    [bold]Exit status[/]  0 all arrived and verified · 1 some items failed or differ, each listed · 2 wrong
+    usage, nothing started · 3 could not go on · 130 interrupted
     """
     if sample is not None and not plan:
         raise typer.BadParameter("only a plan can be made from a sample", param_hint="--sample")
@@ -118,7 +153,14 @@ def migrate(
     engine = Engine(origin, target, options)
     if plan:
         raise typer.Exit(run_async(lambda: show_plan(engine, sample=sample, json=json)))
-    status = run_async(lambda: transfer(engine, Console(stderr=True, soft_wrap=True), json=json))
+    afterwards = Afterwards(level=verify.level, certificate=certificate, strict=strict, accepted=accept or ())
+    console = Console(stderr=True, soft_wrap=True)
+
+    async def both() -> int:
+        status = await transfer(engine, console, json=json)
+        return await afterwards.follow(origin, target, options, engine.result, status, console, json=json)
+
+    status = run_async(both)
     if report and report_form:
         write_report(build_report(state_dir, (origin.uri, target.uri)), report, report_form)
     raise typer.Exit(status)

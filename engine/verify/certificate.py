@@ -7,7 +7,8 @@ artifacts; the root of a Merkle tree over all runs stands for the whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import orjson
 import engine
 from engine.errors import ConfigError
 from engine.records import Json, Loss, SystemInfo
-from engine.transfer.context import LossLedger
+from engine.transfer.options import Result
 from engine.verify.findings import Findings, Level, as_json
 from engine.verify.merkle import Tree, leaf, root_of
 from engine.verify.values import canonical
@@ -69,16 +70,16 @@ class CertificateWriter:
         self._lines.write((b",\n" if self._count else b"") + orjson.dumps(run))
         self._count += 1
 
-    def write(self, findings: Findings, lost: LossLedger | None = None) -> None:
+    def write(self, findings: Findings, transfer: Result | None = None) -> None:
         """Put the certificate in its place.
 
         Args:
-            lost: what the transfer before it recorded.
+            transfer: what was verified, if that was just now moved.
 
         Raises:
             ConfigError: it cannot be written there.
         """
-        head = orjson.dumps(_head(findings, lost), option=orjson.OPT_INDENT_2, default=str)
+        head = orjson.dumps(_head(findings, transfer), option=orjson.OPT_INDENT_2, default=str)
         partial = self.path.with_name(self.path.name + ".partial")
         self._lines.seek(0)
         with _writing(self.path):
@@ -93,18 +94,18 @@ class CertificateWriter:
 
 
 @contextmanager
-def certificate(path: Path, spool: Path) -> Iterator[CertificateWriter]:
+def certificate(path: Path) -> Iterator[CertificateWriter]:
     """What a certificate at ``path`` is written with.
-
-    Args:
-        spool: an empty file for what is collected.
 
     Raises:
         ConfigError: there is no writing to the directory of ``path``.
     """
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with spool.open("w+b") as lines:
+        # Told now rather than after hours.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-"):
+            pass
+    with tempfile.TemporaryFile() as lines:
         yield CertificateWriter(path, lines)
 
 
@@ -120,7 +121,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _head(findings: Findings, lost: LossLedger | None) -> dict[str, Json]:
+def _head(findings: Findings, transfer: Result | None) -> dict[str, Json]:
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -137,22 +138,21 @@ def _head(findings: Findings, lost: LossLedger | None) -> dict[str, Json]:
         "differences": [as_json(one) for one in findings.differences[:SHOWN]],
         "not_verified_count": findings.not_verified_count,
         "not_verified": [as_json(one) for one in findings.not_verified[:SHOWN]],
-        "declared": _losses(findings.declared),
-        "told_by_runs": _losses(findings.told),
-        "lost_in_transfer": _losses(lost) if lost is not None else None,
+        "declared": _losses(findings.declared.counts, findings.declared.examples),
+        "told_by_runs": _losses(findings.told.counts, findings.told.examples),
+        "told_by_transfer": _losses(transfer.losses, transfer.loss_examples) if transfer else None,
         "root": findings.root,
     }
 
 
-def _losses(ledger: LossLedger) -> dict[str, Json]:
+def _losses(counts: Mapping[str, int], examples: Mapping[str, Sequence[Loss]]) -> dict[str, Json]:
     return {
-        kind: {"count": count, "examples": [_example(loss) for loss in ledger.examples[kind][:EXAMPLES]]}
-        for kind, count in sorted(ledger.counts.items())
+        kind: {
+            "count": count,
+            "examples": [f"{loss.subject}: {loss.detail}" for loss in examples[kind][:EXAMPLES]],
+        }
+        for kind, count in sorted(counts.items())
     }
-
-
-def _example(loss: Loss) -> str:
-    return f"{loss.subject}: {loss.detail}"
 
 
 def _iso(seconds: float) -> str:

@@ -50,7 +50,8 @@ class VerifyOptions:
         selection: which runs of the source.
         parts: which of ``history``, ``files`` and ``artifacts`` to look at.
         remap: where projects were sent by the user.
-        failed: runs that are known not to have arrived, by id, and why; they are not looked at.
+        failed: what is known not to have arrived, and why: runs by id, which are not looked at, and
+            projects that could not be listed as ``project NAME``.
         complete: whether runs at the destination that the source does not have count as differences.
         workers: runs that are compared at the same time.
         concurrency, max_rps, patience_s: as in ``engine.transfer.options.Options``.
@@ -220,7 +221,8 @@ class Verifier:
         except EngineError as error:
             if is_fatal(error):
                 raise
-            self._leave_out(f"project {project.namespace}", str(error))
+            subject = f"project {project.namespace}"
+            self._leave_out(subject, str(error), expected=subject in self._options.failed)
         if batch:
             yield batch
 
