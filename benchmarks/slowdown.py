@@ -102,6 +102,8 @@ def main() -> None:
             "-m",
             "engine.cli.main",
             "migrate",
+            "--verify",
+            "none",
             f"mlflow:{uri}",
             "wandb:{url}/{project}",
         ]
