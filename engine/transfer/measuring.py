@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from engine.errors import EngineError, Problem
+from engine.errors import AuthError, EngineError, Outage, Problem
 from engine.protocols import Measuring, RunRehearsal, Source
 from engine.records import (
     Artifact,
@@ -18,7 +18,6 @@ from engine.records import (
     HistoryRows,
     HistorySize,
     MetricPoints,
-    Namespace,
     Run,
     RunFile,
 )
@@ -52,7 +51,6 @@ class PlannedRun:
     """
 
     run: Run
-    namespace: Namespace
     known: Known
     rehearsal: RunRehearsal | None
     listed: Counter[str]
@@ -66,8 +64,13 @@ class Failures:
         self._found: dict[tuple[str, str], ExpectedFailure] = {}
 
     def add(self, error: Exception, example: str) -> None:
-        """Note a failure; what is no error of ours is a defect and goes on."""
-        if not isinstance(error, EngineError):
+        """Note a failure.
+
+        Raises:
+            Exception: it is a defect, or means that all that comes will fail too.
+        """
+        hopeless = isinstance(error, Outage) or (isinstance(error, AuthError) and error.status == 401)
+        if hopeless or not isinstance(error, EngineError):
             raise error
         key = error.kind, error.message
         known = self._found.get(key)

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,6 +43,9 @@ BATCH = 16
 
 WORKERS = 8
 
+PATIENCE_S = 60.0
+"""So long at most a side may be gone: somebody is waiting in front of the screen."""
+
 
 async def make_plan(
     source: Source,
@@ -63,6 +67,7 @@ async def make_plan(
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         spool = options.spool or Path(tempfile.gettempdir())
+        options = replace(options, patience_s=min(options.patience_s, PATIENCE_S))
         context = options.context(spool, Counters(), LossLedger())
         findings = Findings()
         findings.errors += _unwritable(options.state_dir)
@@ -178,15 +183,17 @@ class Planner:
             self.seen.arrived += 1
             return None
         self.seen.live += not run.state.is_final
-        rehearsal = self._foretelling.rehearse(run, namespace) if self._foretelling is not None else None
+        rehearsal = None
+        if self._foretelling is not None and namespace is not None:
+            rehearsal = self._foretelling.rehearse(run, namespace)
         self._context.losses.forget_run(f"run {run.id}")
         listed = Counter(rehearsal.requests if rehearsal is not None else ())
         self.seen.requests.update({DESTINATION + endpoint: count for endpoint, count in listed.items()})
-        return PlannedRun(run, namespace, known, rehearsal, listed)
+        return PlannedRun(run, known, rehearsal, listed)
 
-    def _target(self, project: Project) -> Namespace:
+    def _target(self, project: Project) -> Namespace | None:
         survey = self.seen.sides.survey
-        return survey.targets[project.namespace] if survey is not None else project.namespace
+        return survey.targets[project.namespace] if survey is not None else None
 
     async def _changed(self, run: Run, known: Known) -> bool:
         """Whether artifacts of a run that arrived are no longer those that did."""
@@ -207,26 +214,38 @@ class Planner:
 
     async def _measure(self, runs: AsyncIterator[PlannedRun]) -> None:
         send, receive = anyio.create_memory_object_stream[list[PlannedRun]]()
-        async with anyio.create_task_group() as workers:
-            for _ in range(WORKERS):
-                workers.start_soon(self._measure_each, receive.clone())
-            receive.close()
-            async with send:
-                batch: list[PlannedRun] = []
-                async for planned in runs:
-                    batch.append(planned)
-                    if len(batch) == BATCH:
+        try:
+            with send, receive:
+                async with anyio.create_task_group() as workers:
+                    for _ in range(WORKERS):
+                        workers.start_soon(self._measure_each, receive)
+                    async for batch in _batches(runs):
                         await send.send(batch)
-                        batch = []
-                if batch:
-                    await send.send(batch)
+                    send.close()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
 
     async def _measure_each(self, batches: MemoryObjectReceiveStream[list[PlannedRun]]) -> None:
-        async with batches:
-            async for batch in batches:
-                await self._measurer.measure(batch)
-                for planned in batch:
-                    self._context.losses.forget_run(f"run {planned.run.id}")
+        async for batch in batches:
+            await self._measurer.measure(batch)
+            for planned in batch:
+                self._context.losses.forget_run(f"run {planned.run.id}")
+
+
+async def _batches(runs: AsyncIterator[PlannedRun]) -> AsyncGenerator[list[PlannedRun]]:
+    batch: list[PlannedRun] = []
+    async for planned in runs:
+        batch.append(planned)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _first(error: BaseException) -> BaseException:
+    """Callers catch errors by their class, not in groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _each(runs: Sequence[PlannedRun]) -> AsyncGenerator[PlannedRun]:

@@ -62,8 +62,12 @@ class Proofs:
         self._incremental = incremental
         self._recheck = recheck
 
-    async def known(self, run: Run, destination: Namespace) -> Known:
-        """What need not be done again."""
+    async def known(self, run: Run, destination: Namespace | None) -> Known:
+        """What need not be done again.
+
+        Args:
+            destination: where the run goes; None where only the transfer will tell, so that any place counts.
+        """
         if not self._incremental or proof_of(run) is None:
             return Known()
         where = run.namespace.path, run.id
@@ -95,5 +99,6 @@ def proof_of(run: Run) -> str | None:
     return run.fingerprint if run.state.is_final else None
 
 
-def _proves(item: Item, run: Run, destination: Namespace) -> bool:
-    return item.fingerprint == proof_of(run) and item.destination == destination.path
+def _proves(item: Item, run: Run, destination: Namespace | None) -> bool:
+    there = destination is None or item.destination == destination.path
+    return there and item.fingerprint == proof_of(run)
