@@ -35,8 +35,9 @@ from engine.wandb import names, uri
 from engine.wandb.digests import artifact_digest
 from engine.wandb.files import METADATA
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
-from engine.wandb.mapping import PROVENANCE, iso_time
+from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.placement import Placement
+from engine.wandb.replica import is_replica
 from engine.wandb.source import WandbSource
 
 INTERNAL: Final = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
@@ -159,9 +160,11 @@ class WandbAudit:
             ("repository",): None if run.code.remote is None else without_passwords(run.code.remote),
             ("state",): _STATES.get(run.state, OPEN),
             **{("tag", tag): True for tag in tags},
-            **self._config(run, plain),
+            **(self._same_config(run, plain) if is_replica(run) else self._config(run, plain)),
             **self._summary(run),
         }
+        if self._keeps_rows:
+            facts["exit code",] = ANYTHING if run.exit_code is None else run.exit_code
         if plain.coerced:
             self._lose(run, "value_coerced", "values in config or tags", plain.coerced)
         return {**facts, **self._expected_provenance(run)}
@@ -182,6 +185,19 @@ class WandbAudit:
             **{("label", clean_text(key)): plain.of(value) for key, value in run.labels.items()},
         }
 
+    def _same_config(self, run: Run, plain: Plain) -> Facts:
+        """That of a run that was W&B's already, with what W&B's own client keeps there."""
+        facts: dict[Fact, Json] = {
+            ("config", clean_text(key)): plain.of(value)
+            for key, value in run.config.items()
+            if key != PROVENANCE
+        }
+        if self._keeps_rows:
+            # A run that its client never started has no block of its own yet.
+            facts["client", "_wandb"] = ANYTHING
+            facts |= {key: plain.of(value) for key, value in _of_client(run).items()}
+        return facts
+
     def _summary(self, run: Run) -> Facts:
         if run.summary is None:
             return {("summary",): ANYTHING, ("runtime",): ANYTHING}
@@ -189,8 +205,8 @@ class WandbAudit:
         values = {("summary", columns.get(key, key)): value for key, value in run.summary.items()}
         facts: dict[Fact, Json] = {fact: value for fact, value in values.items() if fact[1] not in INTERNAL}
         facts["runtime",] = ANYTHING
-        if "_runtime" in run.summary and self._keeps_rows:
-            facts["runtime",] = run.summary["_runtime"]
+        if self._keeps_rows:
+            facts["runtime",] = run.summary.get("_runtime")
         elif run.started_at is not None and run.ended_at is not None and run.state is not RunState.PENDING:
             facts["runtime",] = max(0, run.ended_at - run.started_at) / 1000
         return facts
@@ -213,6 +229,9 @@ class WandbAudit:
             "started_at_iso": iso_time(run.started_at),
             "ended_at": run.ended_at,
             "ended_at_iso": iso_time(run.ended_at),
+            "heartbeat_at": run.heartbeat_at,
+            "exit_code": run.exit_code,
+            "sweep": run.sweep,
             "parent_id": run.parent_id,
             "deleted": run.deleted or None,
             "entry_point": run.code.entry_point,
@@ -220,10 +239,14 @@ class WandbAudit:
             "tags": list(run.tags) if list(run.tags) != tags else None,
             "inputs": [_input(dataset) for dataset in run.inputs] or None,
         }
+        extra = {key: value for key, value in run.extra.items() if key != WANDB}
+        if is_replica(run):
+            known["description"] = run.extra[WANDB].get("description")
+            known["origin"] = run.config.get(PROVENANCE)
         facts: dict[Fact, Json] = {
             (PROVENANCE, key): told.of(value) for key, value in known.items() if value is not None
         }
-        facts |= {(PROVENANCE, "extra", key): told.of(value) for key, value in run.extra.items()}
+        facts |= {(PROVENANCE, "extra", key): told.of(value) for key, value in extra.items()}
         if told.redacted:
             self._lose(run, "password_redacted", "passwords in URLs", told.redacted)
         return facts
@@ -252,6 +275,8 @@ class WandbAudit:
             for key, value in run.config.items()
             if key != PROVENANCE and not (key == labels_key and isinstance(labels, dict))
         }
+        if self._keeps_rows:
+            facts |= {("exit code",): run.exit_code, **_of_client(run)}
         if isinstance(labels, dict):
             facts |= {("label", key): value for key, value in labels.items()}
         for key, value in _provenance(run).items():
@@ -370,6 +395,11 @@ def _tags(run: Run) -> list[str]:
     """The tags that a server holds of a run."""
     fitting = list(dict.fromkeys(clean_text(tag) for tag in run.tags if names.is_run_tag(tag)))
     return [*fitting, "deleted"] if run.deleted and "deleted" not in fitting else fitting
+
+
+def _of_client(run: Run) -> Facts:
+    """What W&B's own client keeps in a config besides the values of the user."""
+    return {("client", name): value for name, value in run.extra[WANDB].items() if name != "description"}
 
 
 def _provenance(found: Run) -> Mapping[str, Json]:

@@ -71,4 +71,5 @@ class SameRows(RowSequence):
     """Rows as they are, whatever their steps."""
 
     def line(self, row: Mapping[str, Json]) -> tuple[str, int]:
-        return encode_row(row), sum(key not in INTERNAL_KEYS for key in row)
+        values = sum(value is not None and key not in INTERNAL_KEYS for key, value in row.items())
+        return encode_row(row), values

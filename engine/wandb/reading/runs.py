@@ -263,6 +263,9 @@ class _Listing:
             try:
                 project = await retrying(partial(self._ask, documents.RUNS, cursor), policy)
             except (Transient, CommError) as error:
+                # What is wrong with the question itself is wrong with a smaller one, too.
+                if error.status is not None and error.status < 500:
+                    raise
                 if self._per_page == 1:
                     return await retrying(partial(self._ask, documents.RUN_NAMES, cursor)), error
                 self._per_page = max(1, self._per_page // SHRINKS_BY)
