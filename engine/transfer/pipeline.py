@@ -221,6 +221,9 @@ class Pipeline:
                     continue
                 # Held until the run is finished: writers keep state, so their number is bounded.
                 await self._open_runs.acquire()
+                if self._draining:
+                    self._open_runs.release()
+                    continue
                 await self._journal.run_opened(run, namespace, known)
                 try:
                     writer = await self._destination.open_run(run, namespace)
