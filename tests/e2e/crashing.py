@@ -241,7 +241,7 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
     os.dup2(to, 2)
     from engine.cli.main import main
     from engine.transfer import breaker
-    from engine.wandb import destination, filestream
+    from engine.wandb import destination, filestream, unfinished
     from engine.wandb.digests import Multipart
 
     # Histories and large files go in several pieces without being large, and outages are seen at once.
@@ -250,6 +250,7 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
         mock.patch.object(breaker, "PROBE_FIRST_S", 0.1),
         mock.patch.object(filestream, "REQUEST_LIMIT", 6_000),
         mock.patch.object(filestream, "KEEP_BACK", 2_000),
+        mock.patch.object(unfinished, "BYTES", LARGE_FROM),
         mock.patch.object(
             destination, "Multipart", partial(Multipart, threshold=LARGE_FROM, part=SMALL_PART)
         ),

@@ -24,7 +24,7 @@ from tests.e2e.server_state import server_state
 from tests.sdk_reader import SdkReader
 from tests.stores import BEGAN, sqlite_store
 
-MANY = "world:28"
+MANY = "world:36"
 """More runs than are open at a time, so that some are left when those in hand are done."""
 
 
@@ -53,17 +53,17 @@ def test_a_signal_lets_it_finish_what_is_in_hand_and_say_what_is_left(
 ) -> None:
     migration = rehearsal.migration(MANY)
 
-    ended = migration.run(acts={60: lambda process: os.kill(process, number)})
+    ended = migration.run(acts={30: lambda process: os.kill(process, number)})
 
     assert ended.status == 130, ended.said
     assert "finishing the runs in hand; press Ctrl-C again to stop at once" in ended.text
     finished = ended.events[-1]
     done = finished["runs_done"]
-    assert 0 < done < 32
+    assert 0 < done < 40
     assert (finished["runs_failed"], finished["failures"]) == (0, 0)
     told = re.search(r"interrupted: (\d+) runs( and those that were not listed yet)? are left", ended.text)
     assert told is not None, ended.text
-    assert 0 < int(told[1]) <= 32 - done
+    assert 0 < int(told[1]) <= 40 - done
     assert "Run the same command again to bring the rest." in ended.text
     assert _states(migration) == {"done": done}, "what was begun was finished"
     migration.completes_as(many)
@@ -312,7 +312,7 @@ def test_a_destination_that_dies_and_comes_back_is_waited_for(
     ended = running.wait()
 
     assert ended.status == 0, ended.said
-    assert ended.events[-1]["runs_done"] == 32
+    assert ended.events[-1]["runs_done"] == 40
     assert _arrived_at(server, state) == many.arrived
 
 
