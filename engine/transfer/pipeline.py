@@ -110,13 +110,13 @@ class Pipeline:
         self._sharing = sharing
         self._targets: Mapping[Namespace, Namespace] = {}
         self._enumeration = anyio.CancelScope()
-        self._draining = False
+        self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
 
     def drain(self) -> None:
         """Start no further run; those that are open are finished."""
-        self._draining = True
+        self._drain.set()
         self._result.interrupted = True
         self._result.unlisted = self.enumerating
         self._enumeration.cancel()
@@ -209,7 +209,7 @@ class Pipeline:
     ) -> None:
         async with runs, histories, payloads:
             async for run in runs:
-                if self._draining:
+                if self._drain.is_set():
                     continue
                 namespace = self._targets[run.namespace]
                 known = await self._known(run, namespace)
@@ -221,7 +221,7 @@ class Pipeline:
                     continue
                 # Held until the run is finished: writers keep state, so their number is bounded.
                 await self._open_runs.acquire()
-                if self._draining:
+                if self._drain.is_set():
                     self._open_runs.release()
                     continue
                 await self._journal.run_opened(run, namespace, known)
