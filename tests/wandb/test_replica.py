@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -15,7 +16,9 @@ from engine.sandbox import Account
 from engine.transfer.options import Result
 from tests.sdk_reader import SdkReader, SdkRun
 from tests.servers import RunningSandbox, running_sandbox
+from tests.wandb import raw
 from tests.wandb.conftest import ENTITY
+from tests.wandb.reading.test_histories import rows_at
 
 ELSEWHERE = "colleagues"
 PROJECTS = ("trained", "other")
@@ -40,10 +43,27 @@ def streams(server: RunningSandbox, entity: str, project: str, run: str) -> dict
     return found
 
 
-def transfer(source: RunningSandbox, destination: RunningSandbox) -> Result:
+def copied(server: RunningSandbox, project: str, run: str) -> dict[str, Any]:
+    """A run as the server has it, also where no client could make sense of it."""
+    found: dict[str, Any] = server.graphql(
+        """query Copied($e: String!, $p: String!, $r: String!) { project(name: $p, entityName: $e) {
+        run(name: $r) { state exitcode displayName config summaryMetrics history(samples: 100000) } } }""",
+        e=ELSEWHERE,
+        p=project,
+        r=run,
+    )["project"]["run"]
+    return {
+        **found,
+        "config": json.loads(found["config"]),
+        "summary": json.loads(found["summaryMetrics"] or "{}"),
+        "rows": [json.loads(row) for row in found["history"]],
+    }
+
+
+def transfer(source: RunningSandbox, destination: RunningSandbox, project: str = "") -> Result:
     async def run() -> Result:
         engine = Engine(
-            open_source(f"wandb:{source.url}/{ENTITY}", SystemOptions(api_key=source.api_key)),
+            open_source(f"wandb:{source.url}/{ENTITY}/{project}", SystemOptions(api_key=source.api_key)),
             open_destination(
                 f"wandb:{destination.url}/{ELSEWHERE}", SystemOptions(api_key=destination.api_key)
             ),
@@ -147,3 +167,70 @@ def test_a_second_transfer_changes_nothing(
     before = state()
     assert not transfer(filled, other_server).failures
     assert state() == before
+
+
+def test_runs_that_no_sdk_would_write_arrive_as_they_are(
+    sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Rows that share a step or have none, values that are not finite, and a config of every kind."""
+    project = "odd"
+    rows: list[dict[str, Any]] = [
+        {"_step": 4, "x": math.nan, "nested": {"y": -math.inf}},
+        {"_step": 4, "x": 2, "mlflow/step": 7},
+        {"_step": 2, "back": None},
+        {"x": "no step", "_timestamp": 1.5},
+        {"_step": 9, "": 0, "_custom": 1},
+    ]
+    config: dict[str, Any] = {
+        "lr": {"value": 0.1, "desc": "how fast"},
+        "imported_wandb_tags": {"value": {"a": "b"}},
+        "_wandb": {"value": {"t": {"3": [1]}, "mask/class_labels": {"x": 1}}},
+        "_import": {"value": {"source": "mlflow:somewhere", "run_id": "first"}},
+        "wandb_version": 1,
+    }
+    raw.upsert(sandbox, project, "odd", config=json.dumps(config), displayName="  spaces  ")
+    summary = {"x": math.nan, "only": "here", "_wandb": {"runtime": 3}}
+    raw.stream(
+        sandbox,
+        project,
+        "odd",
+        rows,
+        files={"wandb-summary.json": [json.dumps(summary)]},
+        complete=True,
+        exitcode=-9,
+    )
+    raw.upsert(sandbox, project, "summed", summaryMetrics='{"x": 1}')
+    raw.stream(sandbox, project, "summed", complete=True, exitcode=0)
+    raw.upsert(sandbox, project, "running")
+    raw.stream(sandbox, project, "running", rows_at(range(3)))
+    raw.upsert(sandbox, project, "announced", state="pending")
+    raw.finished(sandbox, project, "exported", rows_at(range(1_500)))
+    assert raw.export_history(sandbox, project, "exported", 400) == 4
+    raw.finished(sandbox, project, "gone", rows_at(range(3)))
+    sandbox.graphql(
+        """mutation Delete($e: String!, $p: String!, $f: JSONString!) {
+        deleteRuns(input: {entityName: $e, projectName: $p, filters: $f}) { clientMutationId } }""",
+        e=ENTITY,
+        p=project,
+        f='{"name": "gone"}',
+    )
+    with running_sandbox(tmp_path_factory.mktemp("odd"), accounts=[Account(ELSEWHERE)]) as there:
+        result = transfer(sandbox, there, project)
+        assert not result.failures
+        assert result.runs_done == 5
+        read = {
+            run: copied(there, project, run) for run in ("odd", "summed", "running", "announced", "exported")
+        }
+    odd = read["odd"]
+    # By step, as every reader of W&B has them; what has none stays behind the row before it.
+    assert comparable(odd["rows"]) == comparable([rows[n] for n in (2, 3, 0, 1, 4)])
+    assert comparable(odd["summary"]) == comparable(summary)
+    assert {key: value for key, value in odd["config"].items() if key != "_import"} == {
+        key: value for key, value in config.items() if key != "_import"
+    }
+    assert odd["config"]["_import"]["value"]["origin"] == config["_import"]["value"]
+    assert (odd["state"], odd["exitcode"], odd["displayName"]) == ("failed", -9, "  spaces  ")
+    assert (read["summed"]["summary"], read["summed"]["rows"]) == ({"x": 1}, [])
+    assert (read["running"]["state"], len(read["running"]["rows"])) == ("running", 3)
+    assert read["announced"]["state"] == "pending"
+    assert comparable(read["exported"]["rows"]) == comparable(rows_at(range(1_500)))
