@@ -37,11 +37,14 @@ class Multipart:
         threshold: files of this size and more go in parts.
         part: bytes of a part.
         most: parts that an object store takes; larger files get larger parts.
+        single: bytes that any object store takes in one piece (Azure: 5,000 MiB, S3: 5 GiB). W&B takes a
+            file of any size so, which needs no digests of parts; its own client did before it knew parts.
     """
 
     threshold: int = 2 * 1024 * MIB
     part: int = 100 * MIB
     most: int = 10_000
+    single: int = 5_000 * MIB
 
     def part_size(self, size: int) -> int:
         """Bytes of a part of a file of ``size`` bytes, 0 if it goes in one piece."""

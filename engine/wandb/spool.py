@@ -1,12 +1,19 @@
-"""Temporary data on the local disk, which may be full for a while."""
+"""Temporary data on the local disk, which may be full for a while.
+
+Two ways with a full disk: what there is no other copy of waits for room (``when_there_is_room``), and what
+can be read again from its source is not kept at all (``SpoolFile``). So files that are spooled at the same
+time never wait for each other's room.
+"""
 
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +22,15 @@ import anyio.to_thread
 
 from engine.errors import EngineError, Outage
 from engine.transfer.context import Context
+from engine.wandb.digests import MIB, FileDigest, Hasher
 
 T = TypeVar("T")
 
 POLL_S = 2.0
 """A full disk is tried again after so long."""
+
+RESERVE, RESERVE_SHARE = 256 * MIB, 0.02
+"""Bytes of a disk that stay free, or this share of a small one: the ledger may be on it."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAKE_ROOM = "make room there, or choose another directory for temporary data"
@@ -79,3 +90,64 @@ async def when_there_is_room(context: Context, write: Callable[..., T], *argumen
     finally:
         if full_since is not None:
             context.notices.discard(notice)
+
+
+class SpoolFile:
+    """Bytes on their way to a digest, and to the disk as long as there is room; blocks.
+
+    Args:
+        size: bytes that will come, 0 if that is not known.
+        part_size: see ``Hasher``.
+
+    Attributes:
+        is_kept: whether the disk has all that came so far. If not, they have to be read again.
+    """
+
+    def __init__(self, path: Path, size: int, part_size: int) -> None:
+        self.path = path
+        self.is_kept = True
+        self._size = size
+        self._hasher = Hasher(part_size)
+        self._file: FileIO | None = None
+
+    def append(self, piece: bytes) -> None:
+        """
+        Raises:
+            EngineError: the disk is not writable.
+        """
+        if self.is_kept:
+            try:
+                with spooling(self.path.parent):
+                    self._write(piece)
+            except NoRoom:
+                self.discard()
+        self._hasher.update(piece)
+
+    def _write(self, piece: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(exist_ok=True)
+            self._file = self.path.open("wb", buffering=0)
+            _check_room(self.path.parent, self._size)
+        _check_room(self.path.parent, len(piece))
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def discard(self) -> None:
+        """Keep nothing of it on the disk."""
+        self.is_kept = False
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def digest(self) -> FileDigest:
+        return self._hasher.digest()
+
+
+def _check_room(directory: Path, size: int) -> None:
+    disk = shutil.disk_usage(directory)
+    if disk.free - size < min(RESERVE, RESERVE_SHARE * disk.total):
+        raise OSError(errno.ENOSPC, "too little room is left")

@@ -2,7 +2,9 @@
 
 Local files are hashed where they are, small ones many at a time. Bytes of a remote source whose digest it
 does not tell are kept: small files in memory, as many as a fixed share of the byte budget holds, all others
-in the spool. Small local files are kept in memory too as long as the share lasts, and read again otherwise.
+in the spool; if the disk is full, they are only hashed, and read once more when they are sent. Small local
+files are kept in memory too as long as the share lasts, and read again otherwise. Remote bytes of a known
+digest are left where they are.
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import Self, TypeAlias
 from uuid import uuid4
@@ -26,12 +27,12 @@ from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry
 from engine.transfer.context import Context
-from engine.wandb.digests import MIB, FileDigest, Hasher, Multipart, hash_file, md5_b64
+from engine.wandb.digests import MIB, FileDigest, Multipart, hash_file, md5_b64
 from engine.wandb.jsontext import without_passwords
 from engine.wandb.lanes import Lanes
 from engine.wandb.manifest import Entry
 from engine.wandb.names import downloadable_path, is_safe_path
-from engine.wandb.spool import spooling, when_there_is_room
+from engine.wandb.spool import SpoolFile
 from engine.wandb.uploads import (
     SMALL,
     STREAMED,
@@ -79,11 +80,17 @@ class Staging:
         share = min(SHARE, max(1, context.budget.total // 8))
         spool = context.spool / f"artifact-{uuid4().hex}"
         async with lanes.keep(share):
+            staging = cls(context, lanes, multipart, subject, spool, share)
             try:
-                yield cls(context, lanes, multipart, subject, spool, share)
+                yield staging
             finally:
+                context.notices.discard(staging._notice)
                 if spool.exists():
                     await anyio.to_thread.run_sync(shutil.rmtree, spool)
+
+    @property
+    def _notice(self) -> str:
+        return f"the disk of {self.context.spool} is full; files of {self.subject} are read twice"
 
     async def collect(self, entries: AsyncIterator[ArtifactEntry], read: Reader) -> list[Entry]:
         """Digest every entry; the result is ordered by path.
@@ -183,8 +190,11 @@ class Staging:
             return await fetch()
 
     def _is_known(self, entry: ArtifactEntry) -> bool:
-        """Whether the source tells all that W&B wants to know before it takes a byte."""
-        return entry.size is not None and entry.md5 is not None and not self.multipart.part_size(entry.size)
+        """Whether the source tells all that W&B wants to know before it takes a byte.
+
+        Of the parts of a file nobody tells a digest, so that it has to go in one piece.
+        """
+        return entry.size is not None and entry.md5 is not None and entry.size <= self.multipart.single
 
     def spooled_bytes(self, entry: ArtifactEntry) -> int:
         """What an entry may take of the disk until its version is committed."""
@@ -206,21 +216,30 @@ class Staging:
         return found, InMemory(content)
 
     async def _spooled(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
-        path = self.spool / uuid4().hex
         # Without an announced size it is only known afterwards whether the file has to go in parts.
-        hasher = Hasher(self.multipart.part_size(entry.size or 0))
-        with await when_there_is_room(self.context, _create, path) as file:
+        part_size = self.multipart.part_size(entry.size or 0)
+        file = SpoolFile(self.spool / uuid4().hex, entry.size or 0, part_size)
+        with closing(file):
             async with self.lanes.memory(STREAMED), aclosing(read(entry)) as pieces:
                 async for piece in pieces:
-                    await when_there_is_room(self.context, _append, file, path, hasher, piece)
-        found = hasher.digest()
+                    await anyio.to_thread.run_sync(file.append, piece)
+        found = file.digest()
         if entry.size is not None and found.size != entry.size:
             raise _wrong_size(entry, found.size)
-        if self.multipart.part_size(found.size) and not found.parts:
-            found = await anyio.to_thread.run_sync(hash_file, path, self.multipart)
         if entry.md5 is not None and found.md5 != entry.md5:
             raise wrong_digest(entry.path)
-        return found, OnDisk(str(path))
+        if not found.size:
+            return found, InMemory(b"")
+        if file.is_kept:
+            if self.multipart.part_size(found.size) and not found.parts:
+                found = await anyio.to_thread.run_sync(hash_file, file.path, self.multipart)
+            return found, OnDisk(str(file.path))
+        self.context.notices.add(self._notice)
+        known = replace(entry, size=found.size, md5=found.md5)
+        if found.size <= self.multipart.single:
+            # In one piece, since not all sources can read a part.
+            return FileDigest(found.size, found.md5), AtSource(known, read)
+        return (found, AtSource(known, read)) if found.parts else await self._spooled(read, known)
 
 
 Fetch: TypeAlias = Callable[[], Awaitable[tuple[FileDigest, Payload]]]
@@ -273,22 +292,6 @@ def _hashed(path: str, multipart: Multipart) -> FileDigest:
         return hash_file(path, multipart)
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _create(path: Path) -> FileIO:
-    with spooling(path.parent):
-        path.parent.mkdir(exist_ok=True)
-        return path.open("wb", buffering=0)
-
-
-def _append(file: FileIO, path: Path, hasher: Hasher, piece: bytes) -> None:
-    """Write a piece after what was hashed so far; if that fails, it can be done again."""
-    with spooling(path.parent):
-        file.seek(hasher.size)
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[file.write(rest) :]
-    hasher.update(piece)
 
 
 def _wrong_size(entry: ArtifactEntry, got: int) -> IntegrityError:

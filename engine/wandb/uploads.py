@@ -242,7 +242,10 @@ class Uploader:
         sent["Content-Length"] = str(size)
 
         async def once(*, again: bool) -> Response:
-            data = await payload.whole(size) if isinstance(payload, AtSource) and size <= SMALL else None
+            data: bytes | None = None
+            # The source's digest is one of all bytes, not of a part.
+            if isinstance(payload, AtSource) and size <= SMALL and size == payload.blob.size:
+                data = await payload.whole(size)
             answer = await self._put(
                 url, sent, payload if data is None else InMemory(data), size, offset, subject
             )

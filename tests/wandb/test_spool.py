@@ -1,30 +1,38 @@
-"""A full disk pauses, tells, and loses nothing."""
+"""A full disk holds up what there is no other copy of, has the rest read twice, tells, and loses nothing."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
-from collections.abc import AsyncIterator, Generator
-from io import FileIO
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
 
 import anyio
+import anyio.lowlevel
 import numpy as np
 import pytest
+import wandb
 
 from engine.errors import EngineError, Outage
-from engine.records import Artifact, ArtifactEntry, Namespace
+from engine.records import Artifact, ArtifactEntry, Blob, Namespace
 from engine.transfer.context import Context
+from engine.wandb.digests import MIB, Multipart, md5_b64
 from engine.wandb.points import PointStore
-from engine.wandb.spool import NoRoom, spooling, when_there_is_room
+from engine.wandb.spool import NoRoom, SpoolFile, spooling, when_there_is_room
 from tests.memory import points
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import Opened
-from tests.wandb.making import START, a_run, contents
+from tests.wandb.making import START, a_run
 
 pytestmark = pytest.mark.anyio
+
+PIECE = 256 * 1024
+MODEL = Artifact(namespace=Namespace("", "x"), name="model", type="model")
 
 
 @pytest.fixture(autouse=True)
@@ -34,52 +42,6 @@ def impatient_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def full() -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class TightFile(FileIO):
-    """Takes half of what is written, then nothing, by turns, for the first six writes."""
-
-    left = 6
-    notices: ClassVar[list[set[str]]] = []
-    context: ClassVar[Context]
-
-    def write(self, data: Any) -> int:
-        if TightFile.left:
-            TightFile.left -= 1
-            self.notices.append(set(self.context.notices))
-            if TightFile.left % 2 == 0:
-                raise full()
-            return super().write(memoryview(data)[: len(data) // 2])
-        return super().write(data)
-
-
-async def test_an_artifact_that_does_not_fit_waits_for_room_and_arrives_whole(
-    opened: Opened, context: Context, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
-):
-    def create(path: Path) -> FileIO:
-        path.parent.mkdir()
-        return TightFile(path, "wb")
-
-    TightFile.context = context
-    monkeypatch.setattr("engine.wandb.staging.SMALL", 3)
-    monkeypatch.setattr("engine.wandb.staging._create", create)
-    blobs = {"large": os.urandom(3 * 1024 * 1024)}
-
-    async def entries() -> AsyncIterator[ArtifactEntry]:
-        yield ArtifactEntry(path="large", size=len(blobs["large"]))
-
-    async with opened() as (destination, namespace):
-        writer = await destination.open_run(a_run(), namespace)
-        artifact = Artifact(namespace=Namespace("", "x"), name="model", type="model")
-        receipt = await writer.write_artifact(artifact, entries(), contents(blobs))
-        await writer.finish()
-    assert receipt.bytes == len(blobs["large"])
-    assert not TightFile.left
-    assert any("is full" in notice for seen in TightFile.notices for notice in seen)
-    assert not context.notices
-    assert not list(context.spool.iterdir())
-    held = {path.read_bytes() for path in (sandbox.data_dir).rglob("*") if path.is_file()}
-    assert blobs["large"] in held
 
 
 @pytest.fixture
@@ -94,28 +56,118 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-async def test_a_real_disk_that_is_full_is_waited_for(opened: Opened, context: Context, small_disk: Path):
+@dataclass
+class Counted:
+    """Blobs of a source that knows no digests, and how often each was read."""
+
+    blobs: dict[str, bytes]
+    reads: Counter[str] = field(default_factory=Counter)
+
+    async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        self.reads[blob.path] += 1
+        content = self.blobs[blob.path]
+        for start in range(offset, len(content), PIECE):
+            await anyio.lowlevel.checkpoint()
+            yield content[start : start + PIECE]
+
+    async def entries(self, *, sized: bool) -> AsyncIterator[ArtifactEntry]:
+        for path, content in self.blobs.items():
+            yield ArtifactEntry(path=path, size=len(content) if sized else None)
+
+
+def stored(sandbox: RunningSandbox) -> set[bytes]:
+    return {path.read_bytes() for path in sandbox.data_dir.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("sized", [True, False])
+async def test_what_does_not_fit_on_the_disk_is_read_twice_and_arrives(
+    opened: Opened, context: Context, sandbox: RunningSandbox, small_disk: Path, sized: bool
+):
     context.spool = small_disk
-    filler = small_disk / "filler"
-    filler.write_bytes(bytes(1536 * 1024))
-    blobs = {"large": os.urandom(1024 * 1024 + 1)}
+    source = Counted({"large": os.urandom(3 * MIB), "fits": os.urandom(MIB + 1)})
+    notices: set[str] = set()
+
+    async def read(blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        notices.update(context.notices)
+        async for piece in source.read(blob, offset):
+            yield piece
+
+    async with opened() as (destination, namespace):
+        writer = await destination.open_run(a_run(), namespace)
+        await writer.write_artifact(MODEL, source.entries(sized=sized), read)
+        await writer.finish()
+    assert source.reads["large"] == 2
+    assert set(source.blobs.values()) <= stored(sandbox)
+    assert notices == {f"the disk of {small_disk} is full; files of artifact model are read twice"}
+    assert not context.notices
+    assert not list(small_disk.iterdir())
+
+
+async def test_files_that_fill_the_disk_together_do_not_wait_for_each_other(
+    opened: Opened, context: Context, sandbox: RunningSandbox, small_disk: Path
+):
+    """Each of them fits alone, and all are half-way when the disk is full."""
+    context.spool = small_disk
+    sources = [Counted({f"large{n}": os.urandom(MIB + MIB // 2)}) for n in range(6)]
+
+    async with opened() as (destination, namespace):
+        writer = await destination.open_run(a_run(), namespace)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for n, source in enumerate(sources):
+                    artifact = Artifact(namespace=Namespace("", "x"), name=f"model{n}", type="model")
+                    entries = source.entries(sized=n % 2 == 0)
+                    tasks.start_soon(writer.write_artifact, artifact, entries, source.read)
+        await writer.finish()
+    assert {content for source in sources for content in source.blobs.values()} <= stored(sandbox)
+    assert not list(small_disk.iterdir())
+
+
+async def test_some_of_a_disk_stays_free(tmp_path: Path, small_disk: Path):
+    """The ledger may be on it."""
+    file = SpoolFile(small_disk / "spool" / "x", 0, 0)
+    with closing(file):
+        while file.is_kept:
+            file.append(os.urandom(64 * 1024))
+            assert shutil.disk_usage(small_disk).free >= 0.02 * 2 * MIB
+    assert not file.path.exists()
+    too_large = SpoolFile(small_disk / "spool" / "y", 2 * MIB, 0)
+    with closing(too_large):
+        too_large.append(b"x")
+    assert not too_large.is_kept
+
+
+async def test_remote_files_of_a_known_digest_never_touch_the_disk(
+    opened: Opened, context: Context, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+):
+    """Also those that W&B's client would send in parts; each is read once."""
+    source = Counted({f"file{n}": os.urandom(n * MIB + 5) for n in range(4)})
 
     async def entries() -> AsyncIterator[ArtifactEntry]:
-        yield ArtifactEntry(path="large")
+        for path, content in source.blobs.items():
+            yield ArtifactEntry(path=path, size=len(content), md5=md5_b64(content))
 
-    async def make_room() -> None:
-        while not context.notices:  # noqa: ASYNC110 - set from the code under test
-            await anyio.sleep(0.01)
-        filler.unlink()
-
-    async with opened() as (destination, namespace), anyio.create_task_group() as tasks:
-        tasks.start_soon(make_room)
+    monkeypatch.setattr("engine.wandb.staging.SpoolFile", None)
+    async with opened(multipart=Multipart(threshold=2 * MIB, part=MIB)) as (destination, namespace):
         writer = await destination.open_run(a_run(), namespace)
-        artifact = Artifact(namespace=Namespace("", "x"), name="model", type="model")
-        with anyio.fail_after(30):
-            receipt = await writer.write_artifact(artifact, entries(), contents(blobs))
-    assert receipt.bytes == len(blobs["large"])
-    assert not context.notices
+        await writer.write_artifact(MODEL, entries(), source.read)
+        await writer.finish()
+    assert source.reads == dict.fromkeys(source.blobs, 1)
+    assert set(source.blobs.values()) <= stored(sandbox)
+
+
+async def test_a_file_too_large_for_one_piece_goes_in_parts_from_the_source_if_the_disk_is_full(
+    opened: Opened, context: Context, api: wandb.Api, small_disk: Path, tmp_path: Path
+):
+    context.spool = small_disk
+    source = Counted({"large": os.urandom(5 * MIB + 3)})
+    multipart = Multipart(threshold=2 * MIB, part=2 * MIB, single=4 * MIB)
+    async with opened(multipart=multipart) as (destination, namespace):
+        writer = await destination.open_run(a_run(), namespace)
+        await writer.write_artifact(MODEL, source.entries(sized=False), source.read)
+        await writer.finish()
+    back = Path(api.artifact(f"{namespace.path}/model:v0").download(root=str(tmp_path / "back")))
+    assert (back / "large").read_bytes() == source.blobs["large"]
 
 
 async def test_a_disk_that_stays_full_ends_the_transfer_when_patience_does(context: Context):
