@@ -120,6 +120,10 @@ class Plug:
         self._group = group
         self._known.set()
 
+    def disconnect(self) -> None:
+        """It has ended; whoever asks the server now is somebody else."""
+        self._moment, self._group, self._acts = None, None, {}
+
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """In front of all routes; see ``engine.sandbox.objects.Intercept``."""
         if request.path.startswith("/admin/"):
@@ -150,10 +154,11 @@ class Plug:
         self._kill()
 
     def _kill(self) -> None:
-        assert self._group is not None
+        if self._group is None:  # it ended first
+            return
         try:
             os.killpg(self._group, signal.SIGKILL)
-        except ProcessLookupError:  # it was done just before
+        except ProcessLookupError:  # so it did
             return
 
 
@@ -198,9 +203,13 @@ class Launcher:
     ) -> Ended:
         """The command to its end, whichever that is."""
         running = self.start(*arguments, environ=environ)
-        if plug is not None:
-            plug.connect(running.pid)
-        return running.wait()
+        if plug is None:
+            return running.wait()
+        plug.connect(running.pid)
+        try:
+            return running.wait()
+        finally:
+            plug.disconnect()
 
 
 class Running:
