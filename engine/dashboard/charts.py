@@ -16,6 +16,9 @@ WIDTH = 1000
 
 TABLE_ROWS = 12
 
+ROOMY = 100
+"""Pixels of height from which on a chart has all labels and a table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
@@ -79,6 +82,11 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
     bands: tuple[Band, ...] = ()
     strip: bool = False
+
+    @property
+    def marks(self) -> tuple[Tick, ...]:
+        """As many ticks of the values as there is room for."""
+        return self.y_ticks if self.height >= ROOMY else (*self.y_ticks[:1], *self.y_ticks[1:][-1:])
 
     @property
     def description(self) -> str:

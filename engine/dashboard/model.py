@@ -161,9 +161,7 @@ def _verdict(migration: Migration) -> Verdict:
         return Verdict(tone="bad", title="Stopped before the end", text=f"{last.error}. {arrived}")
     if migration.failed_items or status.count(Kind.RUN, State.FAILED):
         items = migration.failed_items or status.count(Kind.RUN, State.FAILED)
-        return Verdict(
-            tone="bad", title=f"{readable.counted(items, 'item')} did not arrive", text=f"{arrived} It stays."
-        )
+        return Verdict(tone="bad", title=f"{readable.counted(items, 'item')} did not arrive", text=arrived)
     if last is not None and last.exit_status in (None, INTERRUPTED):
         how = "Interrupted" if last.exit_status or last.ended_at else "Ended without a word"
         return Verdict(tone="open", title=how, text=f"{arrived} The same command brings the rest.")

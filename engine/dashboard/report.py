@@ -109,32 +109,31 @@ def _window(plotter: Plotter, window: Window) -> list[Chart]:
     # While the first rejects are looked into, a throttle may know a limit far beyond what is sent.
     highest = 2 * max(window.accepted, default=0.0)
     allowed = [None if rate is None else min(rate, highest) for rate in window.allowed]
-    return [
-        plotter.chart(
-            name,
-            [
-                Layer(name="accepted per second", kind="area", values=window.accepted),
-                Layer(name="allowed per second", kind="line", values=allowed, style="limit"),
-            ],
-            f"{readable.counted(window.sent, 'request')}, {limit}",
-            readable.scaled,
-        ),
-        plotter.strip(
-            "refused",
-            Layer(name="refused per second", kind="bars", values=window.rejected, style="refused"),
-            f"{readable.number(window.refused)} refused, {readable.share(window.refused, window.sent)}",
-        ),
-        plotter.chart(
-            "in flight",
-            [
-                Layer(name="in flight", kind="area", values=window.in_flight, style="quiet"),
-                Layer(name="allowed in flight", kind="line", values=window.slots, style="limit"),
-            ],
-            "requests under way, and how many may be",
-            readable.number,
-            height=56,
-        ),
-    ]
+    rate = plotter.chart(
+        name,
+        [
+            Layer(name="accepted per second", kind="area", values=window.accepted),
+            Layer(name="allowed per second", kind="line", values=allowed, style="limit"),
+        ],
+        f"{readable.counted(window.sent, 'request')}, {limit}",
+        readable.scaled,
+    )
+    refused = plotter.strip(
+        "refused",
+        Layer(name="refused per second", kind="bars", values=window.rejected, style="refused"),
+        f"{readable.number(window.refused)} refused, {readable.share(window.refused, window.sent)}",
+    )
+    in_flight = plotter.chart(
+        "in flight",
+        [
+            Layer(name="in flight", kind="area", values=window.in_flight, style="quiet"),
+            Layer(name="allowed in flight", kind="line", values=window.slots, style="limit"),
+        ],
+        "requests under way, and how many may be",
+        readable.number,
+        height=56,
+    )
+    return [rate, refused, in_flight] if window.refused else [rate, in_flight]
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -43,8 +43,8 @@ class Window:
     accepted: tuple[float, ...]
     rejected: tuple[float, ...]
     allowed: tuple[float | None, ...]
-    in_flight: tuple[float, ...]
-    slots: tuple[float, ...]
+    in_flight: tuple[float | None, ...]
+    slots: tuple[float | None, ...]
 
     @property
     def limit(self) -> float | None:
@@ -140,8 +140,8 @@ def _window(edges: np.ndarray, times: list[float], states: list[ThrottleSample],
         accepted=tuple(max(0.0, all_ - no) for all_, no in zip(sent, rejected, strict=True)),
         rejected=rejected,
         allowed=tuple(state.rate if state else None for state in during),
-        in_flight=tuple(float(state.in_flight) if state else 0.0 for state in during),
-        slots=tuple(float(state.slots) if state else 0.0 for state in during),
+        in_flight=tuple(float(state.in_flight) if state else None for state in during),
+        slots=tuple(float(state.slots) if state else None for state in during),
     )
 
 

@@ -189,11 +189,13 @@ class SessionLog:
                 self._give_up(error)
 
     def _thin(self) -> None:
-        """Leave half of the room free."""
-        while self._bytes > self._limit // 2 and len(self._kept) > 2:
-            self._interval_s *= 2
+        """Leave half of the room free, at the shortest interval at which that is possible."""
+        while True:
             self._kept = _thinned(self._kept, self._interval_s)
             self._bytes = sum(map(len, self._others)) + sum(len(kept.line) for kept in self._kept)
+            if self._bytes <= self._limit // 2 or len(self._kept) <= 2:
+                return
+            self._interval_s *= 2
 
     def _rewrite(self) -> None:
         """Put a thinned log in the place of the file; whoever reads sees the one or the other."""
@@ -250,8 +252,12 @@ def _new_path(directory: Path, began: Began) -> Path:
 
 def _thinned(kept: list[_Kept], interval_s: float) -> list[_Kept]:
     """The first, the last, and between them those that are an interval apart, or recent."""
+    if len(kept) <= 2:
+        return kept
     first, *between, last = kept
-    recent = last.progress.elapsed_s - (RECENT_S if interval_s < RECENT_S else 0.0)
+    length_s = last.progress.elapsed_s - first.progress.elapsed_s
+    # If the recent ones alone are too many, they are not spared.
+    recent = last.progress.elapsed_s - (RECENT_S if interval_s < length_s else 0.0)
     result = [first]
     for one in between:
         elapsed_s = one.progress.elapsed_s

@@ -46,9 +46,10 @@ def test_counts_causes_and_the_next_step_are_shown(state_dir: Path) -> None:
     assert ["pending", "done", "failed"] in rows
     assert ["run", "0", "1,234", "1"] in rows
     assert ["history", "0", "0", "1"] in rows
-    assert "failed 1 × history: destination: CommError: too [long] (for example p/x)" in shown
-    assert "make it shorter" in shown
-    assert f"run the same command again: engine migrate {HERE} {THERE}" in shown
+    assert "1 × history  too [long]  CommError at the destination, last 20" in shown
+    assert "for example p/x" in shown
+    assert "→ make it shorter" in shown
+    assert f"run the same command again:\n  engine migrate {HERE} {THERE}" in shown
 
 
 def test_the_directory_may_come_from_the_environment(
