@@ -19,8 +19,8 @@ from tests.sdk_reader import SdkReader, SdkRun
 from tests.servers import RunningSandbox, running_sandbox
 
 ENTITY = "e2e"
-SHARE = 3
-"""A process dies within the first third of an undisturbed transfer's requests, or lives if fewer are left."""
+SHARE = 5
+"""A process dies within the first fifth of an undisturbed transfer's requests, or lives if fewer are left."""
 
 
 @dataclass

@@ -47,6 +47,7 @@ def a_store(rehearsal: Rehearsal) -> Undisturbed:
 def survives(rehearsal: Rehearsal, expected: Undisturbed, seed: int, moments: int) -> None:
     """So many moments at least, in as many transfers as that takes."""
     draw, killed, transfers = random.Random(seed), 0, 0
+    rehearsal.plug.hit.clear()
     while killed < moments:
         migration = rehearsal.migration(*expected.source)
         drawn = migration.run_to_the_end(draw, expected.requests)
