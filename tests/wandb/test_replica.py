@@ -204,8 +204,8 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
     raw.upsert(sandbox, project, "running")
     raw.stream(sandbox, project, "running", rows_at(range(3)))
     raw.upsert(sandbox, project, "announced", state="pending")
-    raw.finished(sandbox, project, "exported", rows_at(range(1_500)))
-    assert raw.export_history(sandbox, project, "exported", 400) == 4
+    raw.finished(sandbox, project, "exported", rows_at(range(2_500)))
+    assert raw.export_history(sandbox, project, "exported", 700) == 4
     raw.finished(sandbox, project, "gone", rows_at(range(3)))
     sandbox.graphql(
         """mutation Delete($e: String!, $p: String!, $f: JSONString!) {
@@ -233,4 +233,4 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
     assert (read["summed"]["summary"], read["summed"]["rows"]) == ({"x": 1}, [])
     assert (read["running"]["state"], len(read["running"]["rows"])) == ("running", 3)
     assert read["announced"]["state"] == "pending"
-    assert comparable(read["exported"]["rows"]) == comparable(rows_at(range(1_500)))
+    assert comparable(read["exported"]["rows"]) == comparable(rows_at(range(2_500)))

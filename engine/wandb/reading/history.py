@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.errors import IntegrityError, Side, Unsupported
 from engine.records import HistoryRows, Json, Run
@@ -24,15 +24,15 @@ from engine.wandb.reading.pages import address, of_run
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.reading.values import parse
 
-SMALL = 500
-"""Rows that are asked for at once; also what a server gives who is not told how many."""
+SMALL = 2_000
+"""Rows that are asked for at once, if they are not long."""
 
 PAGE_BYTES = 8 * 1024 * 1024
 """Bytes of rows in an answer, about."""
 
 MOST_ROWS = HistoryRows.CHUNK_ROWS
-FIRST_ROWS = 500
-"""Rows in the first page of a large history, until it is known how long they are."""
+FIRST_BYTES = PAGE_BYTES // 4
+"""Bytes of rows in the first page of a large history, until it is known how long they are."""
 
 MOST_SAMPLES = 10_000
 
@@ -54,7 +54,7 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
     if counts.rows == 0:
         return
     if counts.rows is not None and counts.rows <= SMALL and counts.rows * counts.row_bytes <= PAGE_BYTES:
-        rows = await _all_at_once(client, run, counts.rows)
+        rows = await _all_at_once(client, run)
         if len(rows) >= counts.rows:
             yield HistoryRows(first=0, rows=rows)
             return
@@ -69,8 +69,8 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
     history.check(first)
 
 
-async def _all_at_once(client: WandbClient, run: Run, count: int) -> list[Row]:
-    variables = {**address(run), "samples": max(count, SMALL)}
+async def _all_at_once(client: WandbClient, run: Run) -> list[Row]:
+    variables = {**address(run), "samples": SMALL}
     data = await client.graphql(documents.HISTORY_ROWS, variables, f"history of run {run.id}")
     return in_order(_rows_of(of_run(data, f"run {run.id}", client)))
 
@@ -207,11 +207,14 @@ class _Windows:
     stop: int
     left: int
     row_bytes: int
-    _rows: int = FIRST_ROWS
+    _rows: int = field(init=False)
     _width: int = 0
     """Steps in the next window at least, 0 to go by the density."""
     _most_width: int | None = None
     """Steps in the next window at most, after one that was too wide."""
+
+    def __post_init__(self) -> None:
+        self._rows = max(1, min(SMALL, FIRST_BYTES // self.row_bytes))
 
     def next(self) -> _Window | None:
         """What to ask for, None at the end."""

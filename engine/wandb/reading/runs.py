@@ -33,6 +33,9 @@ _LARGE_PAGE_POLICY = RetryPolicy(attempts=3)
 PASSES = 5
 """Times that a list is read until it stays the same."""
 
+UNKNOWN_ROW_BYTES = 4096
+"""How long a row may be of a run whose summary tells nothing of that."""
+
 _EXAMPLE = '{"state": "finished", "config.lr.value": {"$gt": 0.01}}'
 _STATES = {"queued": RunState.PENDING}
 
@@ -50,7 +53,7 @@ class Counts:
     console_lines: int | None = None
     files: int | None = None
     artifacts: int | None = None
-    row_bytes: int = 1024
+    row_bytes: int = UNKNOWN_ROW_BYTES
 
 
 def counts_of(run: Run) -> Counts:
@@ -87,7 +90,7 @@ def run_of(node: Mapping[str, Json], namespace: Namespace, base_url: str) -> Run
         console_lines=node.get("logLineCount"),
         files=node.get("fileCount"),
         artifacts=(node.get("outputArtifacts") or {}).get("totalCount"),
-        row_bytes=max(128, len(summary_text or "")),
+        row_bytes=max(128, len(summary_text)) if summary_text else UNKNOWN_ROW_BYTES,
     )
     run = Run(
         id=node["name"],

@@ -45,12 +45,12 @@ async def test_values_come_exactly_as_they_were_logged(
 @pytest.mark.parametrize(
     ("name", "steps", "most"),
     [
-        ("dense", range(2_000), 5),
-        ("every-hundredth", range(0, 200_000, 100), 8),
-        ("epoch-seconds", [1_700_000_000 + 30 * n for n in range(2_000)], 30),
-        ("two-clusters", [*range(1_000), *range(10**9, 10**9 + 1_000)], 40),
-        ("one-far-away", [*range(600), 2**53 - 1], 60),
-        ("many-at-one-step", [0, *[1] * 1_500, 2], 8),
+        ("dense", range(4_000), 5),
+        ("every-hundredth", range(0, 400_000, 100), 8),
+        ("epoch-seconds", [1_700_000_000 + 30 * n for n in range(4_000)], 30),
+        ("two-clusters", [*range(2_000), *range(10**9, 10**9 + 2_000)], 40),
+        ("one-far-away", [*range(2_500), 2**53 - 1], 60),
+        ("many-at-one-step", [0, *[1] * 2_500, 2], 8),
     ],
 )
 async def test_requests_go_by_the_rows_and_not_by_the_steps(
@@ -93,27 +93,27 @@ async def test_a_row_without_a_step_stays_where_it_was(
 async def test_exported_rows_and_the_live_tail_are_one_history(
     source: WandbSource, sandbox: RunningSandbox, project: str, files_of: int
 ) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {**row, "when": {"odd": row["_step"] % 2, "note": "x" * (row["_step"] % 3)}}
-        for row in rows_at(range(1_500))
+        for row in rows_at(range(3_000))
     ]
     rows[700]["late"] = math.nan
-    raw.finished(sandbox, project, "r", rows[:1_200])
+    raw.finished(sandbox, project, "r", rows[:2_400])
     raw.export_history(sandbox, project, "r", files_of)
-    assert repr(await rows_of(source, project, "r")) == repr(rows[:1_200])
-    raw.stream(sandbox, project, "r", rows[1_200:], offset=1_200, complete=True, exitcode=0)
+    assert repr(await rows_of(source, project, "r")) == repr(rows[:2_400])
+    raw.stream(sandbox, project, "r", rows[2_400:], offset=2_400, complete=True, exitcode=0)
     assert repr(await rows_of(source, project, "r")) == repr(rows)
 
 
 async def test_exported_rows_are_those_that_the_sdk_reads(
     source: WandbSource, sandbox: RunningSandbox, api: wandb.Api, project: str
 ) -> None:
-    rows = [{**row, "note": "a" if row["_step"] % 7 else None} for row in rows_at(range(0, 1_400, 2))]
+    rows = [{**row, "note": "a" if row["_step"] % 7 else None} for row in rows_at(range(0, 5_000, 2))]
     rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    raw.finished(sandbox, project, "r", rows[:600])
-    assert raw.export_history(sandbox, project, "r", 250) == 3
-    raw.stream(sandbox, project, "r", rows[600:], offset=600, complete=True, exitcode=0)
-    told = list(api.run(f"{ENTITY}/{project}/r").scan_history(page_size=10_000))
+    raw.finished(sandbox, project, "r", rows[:2_100])
+    assert raw.export_history(sandbox, project, "r", 700) == 3
+    raw.stream(sandbox, project, "r", rows[2_100:], offset=2_100, complete=True, exitcode=0)
+    told = list(api.run(f"{ENTITY}/{project}/r").scan_history(page_size=10_000, use_cache=False))
     assert [{key: value for key, value in row.items() if value is not None} for row in told] == rows
     assert await rows_of(source, project, "r") == rows
 
@@ -132,7 +132,7 @@ async def test_a_broken_export_is_fetched_again_and_then_fails_the_history(
         return web.Response(body=b"")
 
     with running_sandbox(tmp_path_factory.mktemp("broken"), intercept=broken) as server:
-        rows = rows_at(range(1_000))
+        rows = rows_at(range(2_500))
         raw.finished(server, "p", "r", rows)
         raw.export_history(server, "p", "r")
         opened = WandbSource(f"{server.url}/{ENTITY}", SystemOptions(api_key=server.api_key))
@@ -147,6 +147,6 @@ async def test_a_broken_export_is_fetched_again_and_then_fails_the_history(
 async def test_rows_that_the_server_counts_and_does_not_give_are_told(
     source: WandbSource, sandbox: RunningSandbox, context: Context, project: str
 ) -> None:
-    raw.finished(sandbox, project, "r", [*rows_at(range(1_000)), {"x": "without a step"}])
-    assert len(await rows_of(source, project, "r")) == 1_000
+    raw.finished(sandbox, project, "r", [*rows_at(range(2_500)), {"x": "without a step"}])
+    assert len(await rows_of(source, project, "r")) == 2_500
     assert context.losses.counts["history_rows_missing"] == 1
