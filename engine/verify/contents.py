@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from engine.errors import EngineError, NotFound, Side
+from engine.errors import EngineError, IntegrityError, NotFound, Side
 from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry, Blob
@@ -126,6 +126,9 @@ class Contents:
                 got_size, got = await self._streamed(1, found)
             except NotFound:
                 self._found.append(("missing", path, "is listed, but its bytes are missing"))
+                return
+            except IntegrityError as error:
+                self._found.append(("changed", path, f"cannot be read whole: {error.message}"))
                 return
             self.counts.bytes_hashed += got_size
             if got_size != size:

@@ -46,7 +46,7 @@ def _mixed(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def _bits(values: Floats) -> Words:
+def bits_of(values: Floats) -> Words:
     """The bits of floats of which equal ones are equal: one NaN, and no negative zero."""
     bits = (values + 0.0).view(np.uint64)
     return np.where(np.isnan(values), _NAN, bits)
@@ -75,7 +75,7 @@ class PointDigests:
 
     def add(self, codes: npt.NDArray[Any], steps: Ints, values: Floats) -> None:
         """Take points whose values are numbers."""
-        where, bits = steps.view(np.uint64), _bits(values)
+        where, bits = steps.view(np.uint64), bits_of(values)
         self._counts += np.bincount(codes, minlength=len(self._counts))
         for lane, seed in zip(self._lanes, _SEEDS, strict=True):
             np.add.at(lane, codes, _mixed(_mixed(where + seed) ^ (bits + seed)))

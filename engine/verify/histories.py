@@ -7,8 +7,7 @@ latest time of each step. A row that was numbered anew names its own step in a c
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,8 +16,8 @@ import anyio.to_thread
 import numpy as np
 
 from engine.records import HistoryChunk, HistoryRows, Json, MetricPoints
-from engine.verify.digests import Ints, KeyDigest, PointDigests, StepTimes, combined
-from engine.verify.values import canonical, metric, shown
+from engine.verify.digests import KeyDigest, PointDigests, StepTimes, combined
+from engine.verify.values import canonical
 
 STEP: Final = "_step"
 TIME: Final = "_timestamp"
@@ -29,11 +28,7 @@ INTERNAL: Final = frozenset({STEP, TIME, RUNTIME, "_wandb"})
 INLINE_CELLS = 2_048
 """Chunks up to this size are digested in the event loop, larger ones in a thread."""
 
-EXAMPLES = 3
-"""Points that are named of a key that differs, and keys of which points are named."""
-
-EXAMPLE_POINTS = 200_000
-"""Points of one key that may be held to find them."""
+STEPS_NAMED = 3
 
 _INT64 = 2**63
 
@@ -222,7 +217,7 @@ def _runs_from(rows: Rows, start: int) -> bool:
 def _of_times(expected: StepTimes, found: StepTimes) -> str:
     if not (expected.is_exact and found.is_exact):
         return "that of a step is another"
-    differing = expected.differing(found, EXAMPLES)
+    differing = expected.differing(found, STEPS_NAMED)
     return ", ".join(f"step {step}: {was} expected, {now} found" for step, was, now in differing)
 
 
@@ -250,62 +245,3 @@ def _cells(chunk: HistoryChunk) -> int:
     if isinstance(chunk, MetricPoints):
         return len(chunk.batch)
     return len(chunk.rows) * max(len(chunk.rows[0]), 1) if chunk.rows else 0
-
-
-# -- examples ------------------------------------------------------------------------------------
-
-
-async def points_of(
-    chunks: AsyncGenerator[HistoryChunk], keys: Collection[str], step_column: str | None
-) -> dict[str, Counter[tuple[str, str]]]:
-    """The points of a few keys, as texts of step and value; keys with too many of them are left out."""
-    found: dict[str, Counter[tuple[str, str]]] = {key: Counter() for key in keys}
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            for key, step, value in _points(chunk, found, step_column):
-                found[key][canonical(step), shown(metric(value))] += 1
-            for key in [key for key in found if len(found[key]) > EXAMPLE_POINTS]:
-                del found[key]
-    return found
-
-
-def _points(
-    chunk: HistoryChunk, keys: Collection[str], step_column: str | None
-) -> Iterator[tuple[str, Json, Json]]:
-    if isinstance(chunk, HistoryRows):
-        for row in chunk.rows:
-            step = row.get(step_column, row.get(STEP)) if step_column else row.get(STEP)
-            yield from ((key, step, row[key]) for key in keys if row.get(key) is not None)
-        return
-    column: Any = chunk.batch.column("key")
-    names = column.dictionary.to_pylist()
-    wanted = np.array([name in keys for name in names], dtype=bool)
-    if not wanted.any():
-        return
-    codes: Ints = column.indices.to_numpy()
-    (places,) = np.nonzero(wanted[codes])
-    for place in places.tolist():
-        yield (
-            names[codes[place]],
-            chunk.batch.column("step")[place].as_py(),
-            chunk.batch.column("value")[place].as_py(),
-        )
-
-
-def told_points(expected: Counter[tuple[str, str]], found: Counter[tuple[str, str]]) -> str:
-    """The first points that are not the same, in words."""
-    lost, new = (expected - found), (found - expected)
-    words = []
-    for step in sorted({step for step, _ in (*lost, *new)}, key=_by_number)[:EXAMPLES]:
-        was = ", ".join(value for at, value in lost.elements() if at == step) or "nothing"
-        now = ", ".join(value for at, value in new.elements() if at == step) or "nothing"
-        words.append(f"step {step}: {was} expected, {now} found")
-    more = len({step for step, _ in (*lost, *new)}) - len(words)
-    return "; ".join(words) + (f"; and {more:,} more steps" if more > 0 else "")
-
-
-def _by_number(step: str) -> tuple[float, str]:
-    try:
-        return float(step), step
-    except ValueError:
-        return math.inf, step

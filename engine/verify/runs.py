@@ -12,12 +12,13 @@ from engine.fanout import for_each
 from engine.protocols import Source
 from engine.records import Artifact, ArtifactEntry, Namespace, Run, RunFile
 from engine.transfer.context import Context
+from engine.verify import examples, orders
 from engine.verify.artifacts import Pair, VersionOrder, artifact_root, matched
 from engine.verify.audit import Audit
 from engine.verify.contents import Contents, inventory
 from engine.verify.contents import leaves as content_leaves
 from engine.verify.findings import Difference, Findings, Level, NotVerified
-from engine.verify.histories import EXAMPLES, History, differences, differing_keys, points_of, told_points
+from engine.verify.histories import History, differences, differing_keys
 from engine.verify.merkle import root_of
 from engine.verify.values import Facts, canonical, differing_facts
 
@@ -127,33 +128,54 @@ class RunCheck:
         columns = scope.audit.columns(self.run, expected.points.by_key())
         for key, name in columns.items():
             scope.context.lose("key_renamed", f"run {self.run.id}", f"metric {key!r} became {name!r}")
-        examples = await self._examples(expected, found, columns)
+        told = await self._examples(expected, found, columns)
         for kind, column, detail in differences(expected, found, columns, scope.audit.starts_at(self.run)):
             named = "" if column is None else f"metric {column!r}: "
-            example = f" ({examples[column]})" if column in examples else ""
+            example = f" ({told[column]})" if column in told else ""
             self._differ(kind, "history", f"{named}{detail}{example}")
         if expected.rows is None and found.rows is not None and found.rows.renumbered:
             detail = f"rows are numbered; the step is the column {scope.audit.step_column!r}"
             scope.context.lose("steps_resequenced", f"run {self.run.id}", detail, expected.points.points)
+            await self._compare_orders(expected, found, columns)
         counts = scope.findings.counts
         counts.keys += len(expected.points.by_key())
         counts.points += expected.points.points
         counts.rows += found.rows.count if found.rows is not None else 0
         return root_of(found.leaves())
 
+    async def _compare_orders(self, expected: History, found: History, columns: Mapping[str, str]) -> None:
+        if expected.points.points > orders.MOST_POINTS:
+            subject = f"order of the values of one step in the history of {subject_of(self.run)}"
+            reason = f"it has more than {orders.MOST_POINTS:,} points"
+            self.scope.findings.leave_out(
+                NotVerified(subject=subject, reason=reason, run=self.run.id, expected=True)
+            )
+            return
+        source, audit, there = self.scope.source, self.scope.audit, found.points.by_key()
+        names = {key: columns.get(key, key) for key in expected.points.by_key()}
+        keys = [key for key, digest in expected.points.by_key().items() if there.get(names[key]) == digest]
+        mine = await orders.points_by_key(source.history(self.run), keys)
+        theirs = await orders.points_by_key(
+            audit.source.history(self.found), [names[key] for key in keys], audit.step_column or ""
+        )
+        for key in keys:
+            if not orders.same_order(mine[key], theirs[names[key]]):
+                detail = f"metric {names[key]!r}: values of one step are not in the order of their times"
+                self._differ("changed", "history", detail)
+
     async def _examples(
         self, expected: History, found: History, columns: Mapping[str, str]
     ) -> dict[str, str]:
         """The first points that differ, by the name of the key at the destination; read once more."""
-        keys = differing_keys(expected, found, columns)[:EXAMPLES]
+        keys = differing_keys(expected, found, columns)[: examples.KEYS]
         if not keys:
             return {}
         source, audit = self.scope.source, self.scope.audit
         names = [columns.get(key, key) for key in keys]
-        wanted = await points_of(source.history(self.run), keys, None)
-        there = await points_of(audit.source.history(self.found), names, audit.step_column)
+        wanted = await examples.points_of(source.history(self.run), keys, None)
+        there = await examples.points_of(audit.source.history(self.found), names, audit.step_column)
         return {
-            name: told_points(wanted[key], there[name])
+            name: examples.told_points(wanted[key], there[name])
             for key, name in zip(keys, names, strict=True)
             if key in wanted and name in there
         }
