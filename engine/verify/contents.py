@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from engine.errors import EngineError, IntegrityError, NotFound, Side
+from engine.errors import CommError, EngineError, IntegrityError, NotFound, Side
 from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry, Blob
@@ -127,7 +127,7 @@ class Contents:
             except NotFound:
                 self._found.append(("missing", path, "is listed, but its bytes are missing"))
                 return
-            except IntegrityError as error:
+            except (IntegrityError, CommError) as error:
                 self._found.append(("changed", path, f"cannot be read whole: {error.message}"))
                 return
             self.counts.bytes_hashed += got_size

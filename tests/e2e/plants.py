@@ -387,7 +387,7 @@ BYTES: dict[str, Case] = {
     "a truncated file": (
         "deleted",
         lambda s, i: s.replace(s.blob(i("deleted"), "a.bin"), bytes(100)),
-        ("changed", "entry", "entry 'a.bin'", "100"),
+        ("changed", "entry", "entry 'a.bin'", "cannot be read whole"),
     ),
     "lost bytes": (
         "deleted",
