@@ -18,12 +18,13 @@ _BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def size(text: str) -> int:
-    """Bytes from ``256MiB``, ``1.5GB``, ``1000``."""
+    """Bytes, at least one, from ``256MiB``, ``1.5GB``, ``1000``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     unit = {**_UNITS, **_BINARY}.get(match[2]) if match else None
-    if match is None or unit is None:
+    amount = int(float(match[1]) * unit) if match and unit else 0
+    if not amount:
         raise typer.BadParameter(f"{text!r} is no size; write for example 256MiB or 2GB")
-    return int(float(match[1]) * unit)
+    return amount
 
 
 def time_ms(text: str) -> int:

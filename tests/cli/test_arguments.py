@@ -24,7 +24,7 @@ def test_a_size_has_decimal_and_binary_units(text: str, expected: int):
     assert size(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "big", "10 MBit", "-5", "1.2.3", "5ib"])
+@pytest.mark.parametrize("text", ["", "big", "10 MBit", "-5", "1.2.3", "5ib", "0", "0.5"])
 def test_what_is_no_size_is_refused_with_an_example(text: str):
     with pytest.raises(typer.BadParameter, match="256MiB"):
         size(text)
