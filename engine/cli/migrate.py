@@ -162,7 +162,8 @@ def migrate(
 
     status = run_async(both)
     if report and report_form:
-        write_report(build_report(state_dir, (origin.uri, target.uri)), report, report_form)
+        built = build_report(state_dir, (origin.uri, target.uri), ledger=ledger)
+        write_report(built, report, report_form)
     raise typer.Exit(status)
 
 

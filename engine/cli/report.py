@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli import selecting as asked
 from engine.dashboard.model import build_report
 from engine.dashboard.report import Format, format_of, rendered, write_report
 from engine.transfer.ledger import DEFAULT_STATE_DIR
@@ -18,6 +19,7 @@ def report(
     state_dir: Annotated[
         Path, typer.Option(metavar="DIR", envvar="ENGINE_STATE_DIR", help="Where the ledger is.")
     ] = DEFAULT_STATE_DIR,
+    ledger: asked.Ledger = None,
     form: Annotated[
         Format | None,
         typer.Option("--format", help="By default what the ending of FILE says, else html."),
@@ -45,7 +47,7 @@ def report(
     engine report --format md > migration.md
     """
     form = form or (format_of(out) if out not in (None, STDOUT) else Format.HTML)
-    built = build_report(state_dir)
+    built = build_report(state_dir, ledger=ledger)
     if out is None and form is Format.HTML:
         out = state_dir / "report.html"
     if out in (None, STDOUT):

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from engine.cli import selecting as asked
 from engine.dashboard import readable
 from engine.dashboard.model import Migration, build_report
 from engine.transfer.ledger import DEFAULT_STATE_DIR
@@ -33,6 +34,7 @@ def status(
     state_dir: Annotated[
         Path, typer.Option(metavar="DIR", envvar="ENGINE_STATE_DIR", help="Where the ledger is.")
     ] = DEFAULT_STATE_DIR,
+    ledger: asked.Ledger = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per migration on stdout.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every two seconds, for as long as a transfer runs.")
@@ -43,7 +45,7 @@ def status(
     Reads the ledger of [bold]engine migrate[/], also while it runs in another process. Pending is what is
     under way, what was interrupted, and what belongs to runs that go on at the source.
     """
-    looks = _looks(state_dir) if watch else iter([build_report(state_dir).migrations])
+    looks = _looks(state_dir, ledger) if watch else iter([build_report(state_dir, ledger=ledger).migrations])
     if json:
         for migrations in looks:
             for migration in migrations:
@@ -62,11 +64,11 @@ def status(
             console.print(_for_people(migration), soft_wrap=True)
 
 
-def _looks(state_dir: Path) -> Iterator[tuple[Migration, ...]]:
+def _looks(state_dir: Path, ledger: str | None) -> Iterator[tuple[Migration, ...]]:
     """Again and again, until nothing runs; large ledgers less often."""
     while True:
         began = time.monotonic()
-        migrations = build_report(state_dir).migrations
+        migrations = build_report(state_dir, ledger=ledger).migrations
         yield migrations
         if not any(migration.running for migration in migrations):
             return

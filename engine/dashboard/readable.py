@@ -50,6 +50,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def figure(value: float) -> str:
+    """Exact as long as it is short."""
+    return number(value) if value < 100_000 else scaled(value)
+
+
 def scaled(value: float) -> str:
     """In a few characters: ``950``, ``12.3k``, ``4.56M``."""
     if 0 < abs(value) < 10:

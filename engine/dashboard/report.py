@@ -173,6 +173,7 @@ def _environment() -> Environment:
         for function in (
             readable.shown,
             readable.number,
+            readable.figure,
             readable.scaled,
             readable.size,
             readable.duration,

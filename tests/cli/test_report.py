@@ -12,6 +12,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from engine.cli.arguments import invocation
 from engine.cli.main import app, main
 from tests.dashboard.test_report import HERE, ledger, session
 
@@ -98,3 +99,12 @@ def test_a_directory_without_a_ledger_is_told_with_a_next_step(
     assert ended.value.code == 2
     assert "there is no ledger in" in (told := capsys.readouterr().err)
     assert "--state-dir" in told
+
+
+def test_the_command_to_repeat_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["engine", "migrate", "mlflow:postgresql://me:hunter2@db/x?sslpassword=hunter2", "wandb:a b"]
+    monkeypatch.setattr(sys, "argv", typed)
+    told = invocation()
+    assert "hunter2" not in told
+    assert "postgresql://me:***@db/x" in told
+    assert told.endswith("'wandb:a b'")
