@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import anyio
 
-from engine.errors import AuthError, CommError, EngineError, IntegrityError, NotFound, Side, Transient
+from engine.errors import AuthError, CommError, EngineError, IntegrityError, NotFound, Transient
 from engine.http import HttpClient
 from engine.transfer.retry import DEFAULT_POLICY
 from engine.transfer.throttle import Endpoint
@@ -54,7 +54,7 @@ class _Object:
             tag = answer.headers.get("ETag", "")
             if self._tag and tag != self._tag:
                 raise IntegrityError(
-                    "the file changed while it was read", side=Side.SOURCE, subject=self._subject
+                    "the file changed while it was read", side=self._http.side, subject=self._subject
                 )
             self._tag = tag
             skip = 0 if answer.status == 206 else self.position
@@ -102,7 +102,7 @@ async def download(
             if size is None or reading.position >= size:
                 break
             raise Transient(
-                f"the download ended at byte {reading.position} of {size}", side=Side.SOURCE, subject=subject
+                f"the download ended at byte {reading.position} of {size}", side=http.side, subject=subject
             )
         except Transient as error:
             failures += error.counts
@@ -117,7 +117,7 @@ async def download(
     if size is not None and reading.position > max(size, offset):
         raise IntegrityError(
             f"the file has {reading.position} bytes and was listed with {size}",
-            side=Side.SOURCE,
+            side=http.side,
             subject=subject,
         )
 

@@ -146,6 +146,8 @@ class WandbAudit:
             self._lose(run, "run_id_changed", f"{run.id!r} became {self.run_id(run)!r}")
         if run.state in (RunState.KILLED, RunState.RUNNING):
             self._lose(run, "state_not_representable", run.source_state or str(run.state))
+        if is_replica(run) and run.sweep is not None:
+            self._lose(run, "sweep_dropped", f"sweep {run.sweep!r}")
         tags, plain = _tags(run), Plain()
         if dropped := len(run.tags) - len({*tags} & {*map(clean_text, run.tags)}):
             self._lose(run, "tag_dropped", "empty, repeated or too long", dropped)

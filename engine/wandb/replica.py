@@ -28,6 +28,11 @@ class ReplicaMapping(RunMapping):
     _own: dict[str, Json] = field(init=False)
     """``_wandb`` of the config."""
 
+    def __post_init__(self) -> None:
+        RunMapping.__post_init__(self)
+        if self.run.sweep is not None:
+            self.lose("sweep_dropped", f"of sweep {self.run.sweep!r}, which {PROVENANCE} tells")
+
     def _user_config(self, plain: Plain) -> dict[str, Json]:
         kept = self.run.extra[WANDB]
         self._own = plain.of(kept.get("_wandb") or {"t": {"3": []}})

@@ -52,3 +52,13 @@ def finished(server: RunningSandbox, project: str, run: str, rows: Iterable[Mapp
     """A run of these rows that has ended."""
     upsert(server, project, run)
     stream(server, project, run, rows, complete=True, exitcode=0)
+
+
+def new_sweep(server: RunningSandbox, project: str) -> str:
+    """The short id of a new sweep."""
+    document = """mutation Sweep($input: UpsertSweepInput!) {
+      upsertSweep(input: $input) { sweep { name } } }"""
+    config = "method: random\nparameters: {lr: {values: [1, 2]}}\n"
+    wanted = {"entityName": ENTITY, "projectName": project, "config": config}
+    name: str = server.graphql(document, input=wanted)["upsertSweep"]["sweep"]["name"]
+    return name

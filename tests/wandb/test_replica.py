@@ -204,6 +204,7 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
     raw.upsert(sandbox, project, "running")
     raw.stream(sandbox, project, "running", rows_at(range(3)))
     raw.upsert(sandbox, project, "announced", state="pending")
+    raw.upsert(sandbox, project, "summed", sweep=raw.new_sweep(sandbox, project))
     raw.finished(sandbox, project, "exported", rows_at(range(2_500)))
     assert raw.export_history(sandbox, project, "exported", 700) == 4
     raw.finished(sandbox, project, "gone", rows_at(range(3)))
@@ -218,6 +219,7 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
         result = transfer(sandbox, there, project)
         assert not result.failures
         assert result.runs_done == 5
+        assert result.losses["sweep_dropped"] == 1
         read = {
             run: copied(there, project, run) for run in ("odd", "summed", "running", "announced", "exported")
         }
@@ -230,6 +232,7 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
     }
     assert odd["config"]["_import"]["value"]["origin"] == config["_import"]["value"]
     assert (odd["state"], odd["exitcode"], odd["displayName"]) == ("failed", -9, "  spaces  ")
+    assert read["summed"]["config"]["_import"]["value"]["sweep"]
     assert (read["summed"]["summary"], read["summed"]["rows"]) == ({"x": 1}, [])
     assert (read["running"]["state"], len(read["running"]["rows"])) == ("running", 3)
     assert read["announced"]["state"] == "pending"

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.downloads import download
-from engine.errors import IntegrityError, Side
+from engine.errors import IntegrityError
 from engine.records import HistoryRows, Json
 from engine.transfer.context import Context
 from engine.transfer.throttle import Endpoint
@@ -80,7 +80,7 @@ class Exports:
                 if last:
                     raise IntegrityError(
                         f"the exported rows cannot be read: {error}",
-                        side=Side.SOURCE,
+                        side=self._client.side,
                         subject=subject,
                         exc=error,
                     ) from error

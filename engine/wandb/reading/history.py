@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from engine.errors import IntegrityError, Side, Unsupported
+from engine.errors import IntegrityError, Unsupported
 from engine.records import HistoryRows, Json, Run
 from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
@@ -152,7 +152,7 @@ class _LargeHistory:
         if not given:
             raise IntegrityError(
                 f"the server counts {self._count} rows and gave none",
-                side=Side.SOURCE,
+                side=self._client.side,
                 subject=self._subject,
                 remedy="transfer again; if it stays so, the history is lost at the source",
             )
