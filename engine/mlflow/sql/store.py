@@ -201,7 +201,16 @@ class SqlStore:
     async def sizes(self, runs: Sequence[Listed]) -> Mapping[str, HistorySize]:
         found: dict[str, HistorySize] = {}
         for run_ids in portions(runs):
-            found |= await self._read(sizes, run_ids)
+            try:
+                found |= await self._read(sizes, run_ids)
+            except BadCell as error:
+                raise CommError(
+                    f"metrics hold values of a wrong type: {error}",
+                    side=Side.SOURCE,
+                    subject=f"run {run_ids[0]}" if len(run_ids) == 1 else f"one of {len(run_ids)} runs",
+                    remedy="repair the rows in table metrics, or migrate without histories",
+                    exc=error,
+                ) from error
         return found
 
     def artifacts(self, run_id: str, artifact_uri: str) -> ArtifactRepository:
