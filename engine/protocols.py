@@ -262,6 +262,7 @@ class SystemOptions:
         api_key: credential of this side; None means the system's own way of finding one.
         parse_params: read MLflow params as numbers, bools and nulls where that is reversible.
         artifact_roots: prefixes of artifact URIs to replace, for stores that were moved.
+        ids: ``keep``, ``suffix`` or ``new``: what becomes of the ids of runs; see ``docs/ledger.md``.
         experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B; None: by the URI.
     """
 
@@ -269,6 +270,7 @@ class SystemOptions:
     parse_params: bool = False
     artifact_roots: Mapping[str, str] = field(default_factory=dict)
     experiments_as: str | None = None
+    ids: str = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

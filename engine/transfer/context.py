@@ -13,6 +13,7 @@ from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import ByteBudget
 from engine.transfer.clocks import Clocks
+from engine.transfer.identity import IdMap
 from engine.transfer.memos import Memos
 from engine.transfer.throttle import Throttles
 
@@ -103,6 +104,7 @@ class Context:
         uploads: how fast bytes of objects may go to the destination.
         patience_s: how long something that is in the way (a full disk) is waited out.
         notices: what is being waited for on this machine, one sentence each, for people to see.
+        ids: the ids of runs that could not keep their own.
         memos: what is remembered of runs that are half done.
         clocks: how far those of the servers are from ours.
     """
@@ -119,6 +121,7 @@ class Context:
     uploads: Bandwidth = field(default_factory=Bandwidth)
     patience_s: float = PATIENCE_S
     notices: set[str] = field(default_factory=set)
+    ids: IdMap = field(default_factory=IdMap)
     memos: Memos = field(default_factory=Memos)
     clocks: Clocks = field(default_factory=Clocks)
 

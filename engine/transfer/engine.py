@@ -22,6 +22,7 @@ from engine.records import Loss, Project
 from engine.transfer.background import Background
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
+from engine.transfer.identity import IdMap
 from engine.transfer.journal import Journal
 from engine.transfer.ledger import open_ledger
 from engine.transfer.memos import Memos
@@ -109,6 +110,7 @@ class Engine:
             self._log = stack.enter_context(
                 session_log(self._options.state_dir if ledger is not None else None, began)
             )
+            self._context.ids = IdMap(ledger)
             self._context.memos = Memos(ledger, reads=self._options.incremental)
             sides = await open_sides(
                 self._source,

@@ -28,7 +28,7 @@ from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.holder import Holder
 from engine.transfer.leases import BEAT_S, Claim, Leases
 from engine.transfer.ledger_schema import Kind
-from engine.transfer.ledger_store import Item, RunKey, Store, sqlite_url
+from engine.transfer.ledger_store import Given, Item, RunKey, Store, sqlite_url
 from engine.transfer.lock import locked
 from engine.transfer.lookups import Lookups
 from engine.transfer.streams import waiting
@@ -63,6 +63,7 @@ class _Entry:
     line: Line | None = None
     settled: anyio.Event | None = None
     ended: tuple[RunKey, bool] | None = None
+    given: Given | None = None
 
 
 class Ledger:
@@ -123,6 +124,18 @@ class Ledger:
             await self._settle(entry)
         elif self._leases is not None:
             await self._hand_over(entry)
+
+    async def give(self, given: Given, line: Line) -> None:
+        """Return when it is on disk which id a run got."""
+        await self._settle(_Entry(line=line, given=given))
+
+    async def is_given(self, given: Given) -> bool:
+        """Whether it is on disk that a run has this id."""
+        return await self._patiently(partial(self._store.is_given, self._migration, given))
+
+    async def given(self, wanted: Callable[[Given], bool]) -> list[Given]:
+        """Those ids that runs got, by earlier transfers or this one, which are wanted."""
+        return await self._patiently(partial(self._store.given, self._migration, wanted))
 
     async def claim(self, keys: Collection[RunKey]) -> Mapping[RunKey, Claim]:
         """Take runs for this engine alone; all of them are its own if it does not share.
@@ -207,9 +220,8 @@ class Ledger:
 
     def _commit(self, entries: list[_Entry]) -> None:
         items = [entry.item for entry in entries if entry.item is not None]
-        ended = [entry.ended for entry in entries if entry.ended is not None]
-        if items or ended:
-            self._store.write(self._migration, items, partial(self._renew, ended))
+        if any(entry.item or entry.ended or entry.given for entry in entries):
+            self._store.write(self._migration, items, partial(self._write_more, entries))
         if self._trail is None:
             return
         try:
@@ -221,10 +233,12 @@ class Ledger:
                 exc=error,
             ) from error
 
-    def _renew(self, ended: Collection[tuple[RunKey, bool]], connection: sa.Connection) -> None:
+    def _write_more(self, entries: list[_Entry], connection: sa.Connection) -> None:
+        """What there is besides items; first of all that this engine is still there."""
         if self._leases is not None:
             self._leases.renew(connection)
-            self._leases.end(connection, ended)
+            self._leases.end(connection, [entry.ended for entry in entries if entry.ended is not None])
+        self._store.give(connection, self._migration, [entry.given for entry in entries if entry.given])
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         """The result of a blocking call, once the database answers.

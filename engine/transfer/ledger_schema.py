@@ -3,6 +3,7 @@
 ``migration``: one row for each pair of a source and a destination that were ever transferred with it.
 ``item``: one row for each thing that was moved or was to be moved. A run and its parts sort together, so
 that one look at the primary key tells all about a run; the other two indexes answer ``engine status``.
+``identity``: the ids that runs got at a place where they could not keep their own.
 ``participant``: the engines that are at work on a migration, each until ``expires_at`` (ms).
 ``claim``: the runs that one of them has in hand, or that it ``tried`` without the ledger proving them now.
 """
@@ -104,6 +105,18 @@ Index(
     postgresql_where=ITEM.c.state == State.FAILED,
 )
 KEY = tuple(column.name for column in ITEM.primary_key)
+
+IDENTITY = Table(
+    "identity",
+    TABLES,
+    Column("migration", ForeignKey("migration.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("run", Text, primary_key=True),
+    Column("place", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("given_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 PARTICIPANT = Table(
     "participant",

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from engine.errors import ConfigError, EngineError, Outage, Transient
 from engine.transfer import ledger_url
-from engine.transfer.ledger_schema import ITEM, KEY, MEMOS, MIGRATION, TABLES, Kind, State
+from engine.transfer.ledger_schema import IDENTITY, ITEM, KEY, MEMOS, MIGRATION, TABLES, Kind, State
 
 BUSY_MS = 30_000
 
@@ -76,6 +76,16 @@ class Item:
     points: int = 0
     files: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The id that a run of the source got at a place."""
+
+    project: str
+    run: str
+    place: str
+    id: str
 
 
 _PLAIN = [field.name for field in fields(Item) if field.name not in ("parts", "cause")]
@@ -202,6 +212,29 @@ class Store:
             found = [_item(row) for row in connection.execute(query, where).mappings()]
         # SQLite's LIKE takes small letters for capitals.
         return [item for item in found if item.name.startswith(storable(prefix))]
+
+    def give(self, connection: sa.Connection, migration: int, given: Iterable[Given]) -> None:
+        """Remember ids, later ones over earlier ones, as part of a transaction."""
+        insert = self.insert(IDENTITY)
+        new = {name: insert.excluded[name] for name in ("id", "given_at")}
+        upsert = insert.on_conflict_do_update(index_elements=list(IDENTITY.primary_key), set_=new)
+        rows = [{name: storable(text) for name, text in asdict(one).items()} for one in given]
+        if rows:
+            connection.execute(upsert, [{**row, "migration": migration, "given_at": _now()} for row in rows])
+
+    def is_given(self, migration: int, given: Given) -> bool:
+        """Whether a run has this id."""
+        known = {name: storable(text) for name, text in asdict(given).items()}
+        query = sa.select(IDENTITY.c.id).filter_by(migration=migration, **known)
+        with self.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def given(self, migration: int, wanted: Callable[[Given], bool]) -> list[Given]:
+        """The ids that were given and are wanted."""
+        query = sa.select(IDENTITY.c.project, IDENTITY.c.run, IDENTITY.c.place, IDENTITY.c.id)
+        with self.reading() as connection:
+            rows = connection.execute(query.where(IDENTITY.c.migration == migration)).mappings()
+            return [given for given in (Given(**row) for row in rows) if wanted(given)]
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

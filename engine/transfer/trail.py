@@ -1,9 +1,10 @@
-"""Four files for other tools to read, as W&B's importer kept them, one JSON object a line.
+"""Files for other tools to read, one JSON object a line, four of them as W&B's importer kept them.
 
 ``run_successes.jsonl`` and ``run_errors.jsonl`` have ``src_entity``, ``src_project``, ``dst_entity``,
 ``dst_project`` and ``run_id``; ``artifact_successes.jsonl`` and ``artifact_errors.jsonl`` have ``name``,
-``version`` and ``type`` in place of the id. Errors also have a list of ``problems``. Lines are only ever
-added. The engine itself never reads them: what it knows is in the ledger.
+``version`` and ``type`` in place of the id. Errors also have a list of ``problems``. ``id_map.jsonl`` has
+``dst_run_id`` and ``reason`` for each run that could not keep its id. Lines are only ever added. The engine
+itself never reads them: what it knows is in the ledger.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def run_line(run: Run, destination: Namespace, problems: Sequence[str] = ()) -> 
 def artifact_line(artifact: Artifact, destination: Namespace, problems: Sequence[str] = ()) -> Line:
     told = {"name": artifact.name, "version": artifact.version or 0, "type": artifact.type}
     return _line("artifact", artifact.namespace, destination, told, problems)
+
+
+def id_line(run: Run, destination: Namespace, new_id: str, reason: str) -> Line:
+    """For ``id_map.jsonl``."""
+    told = run_line(run, destination).content
+    return Line("id_map.jsonl", {**told, "dst_run_id": new_id, "reason": reason})
 
 
 def _line(

@@ -80,7 +80,7 @@ def _burnt_id(status: int) -> Conflict:
     return Conflict(
         "this run id was used before and deleted, and the server never takes it again",
         status=status,
-        remedy="restore the deleted run in the W&B app, or transfer to another project",
+        remedy="bring it under another id with --ids suffix, or restore the deleted run in the W&B app",
     )
 
 

@@ -20,6 +20,7 @@ from engine.wandb.mapping import RunMapping
 from engine.wandb.placement import Placement, members
 from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.replica import ReplicaMapping, is_replica
+from engine.wandb.run_ids import IdPolicy, Openings, RunIds
 from engine.wandb.run_writer import open_run
 from engine.wandb.uploads import Uploader
 
@@ -57,12 +58,14 @@ class WandbDestination:
             )
         self._rest = rest
         self._multipart = multipart or Multipart()
+        self._id_policy = IdPolicy.of(self._options.ids)
         self._shared: set[Namespace] = set()
         self._surveyed: Survey | None = None
         self._client: WandbClient
         self._context: Context
         self._placement: Placement
         self._artifacts: ArtifactWriter
+        self._openings: Openings
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -79,6 +82,9 @@ class WandbDestination:
                 remap=context.remap,
                 system=self._system(),
             )
+            ids = RunIds(self._id_policy, self._source_uri())
+            await ids.load(context)
+            self._openings = Openings(client, context, ids)
             await self._check_entity(self._placement.entity)
             yield SystemInfo(
                 uri=self.uri,
@@ -185,11 +191,13 @@ class WandbDestination:
         where = {"entity": target.entity, "project": target.project}
         # Somebody may create it at the same moment; then it is there, as it should be.
         with suppress(Conflict):
-            await self._client.graphql(
+            created = await self._client.graphql(
                 documents.UPSERT_PROJECT,
                 {**where, "description": self._description(target, sources)},
                 f"project {target}",
             )
+            if created["upsertModel"]["inserted"]:
+                self._openings.made(target, single=len(sources) == 1)
 
     def _description(self, target: Namespace, sources: Sequence[Project]) -> str | None:
         if len(sources) != 1 or target in self._shared:
@@ -206,7 +214,9 @@ class WandbDestination:
 
     async def open_run(self, run: Run, namespace: Namespace) -> RunWriter:
         mapping = self._mapping(run, namespace)
-        return await open_run(self._client, self._context, namespace, mapping, self._artifacts)
+        return await open_run(
+            self._client, self._context, namespace, mapping, self._artifacts, self._openings
+        )
 
     def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
         mapping = self._mapping(run, namespace)

@@ -64,6 +64,14 @@ mutation UpdateRunState($id: ID!, $state: String!) {
 }
 """
 
+RUN_ORIGINS: Final = """
+query RunOrigins($entity: String!, $project: String!, $filters: JSONString, $first: Int) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, first: $first) { edges { node { name config(keys: ["_import"]) } } }
+  }
+}
+"""
+
 CREATE_RUN_FILES: Final = """
 mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
   createRunFiles(input: { entityName: $entity, projectName: $project, runName: $run, files: $files }) {

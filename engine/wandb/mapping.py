@@ -86,6 +86,8 @@ class RunMapping:
     source_uri: str
     system: str
     default_group: str | None = None
+    given_id: str | None = None
+    """The id of the run at the destination, if it is not to have its own."""
     history: dict[str, Json] = field(default_factory=dict)
     """What is to be told of the history, for example that it is in sequence mode."""
     metric_definitions: list[dict[str, Json]] = field(default_factory=list)
@@ -115,7 +117,12 @@ class RunMapping:
 
     @property
     def id(self) -> str:
-        return run_id(self.run.id)
+        return self.given_id or run_id(self.run.id)
+
+    @property
+    def provenance(self) -> Mapping[str, Json]:
+        """Where the run comes from."""
+        return self._known
 
     @property
     def subject(self) -> str:

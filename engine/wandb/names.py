@@ -17,6 +17,8 @@ from engine.records import Namespace
 
 MAX_NAME = 128
 MAX_RUN_TAG = 64
+MAX_OLD_ID = 64
+"""Characters of a run id on older servers."""
 
 _NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _NOT_IN_RUN_ID = re.compile(r"[:;,#?/'\\%\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -75,8 +77,15 @@ def run_id(source_id: str) -> str:
     """A legal run id: at most 128 characters, none of ``: ; , # ? / '`` and no outer spaces."""
     if not source_id:
         raise ValueError("a run needs an id")
-    # Older servers stop at 64 characters; an id that has to change anyway can as well please them.
-    return _slug(source_id, _NOT_IN_RUN_ID, "run", made=64)
+    # An id that has to change anyway can as well please older servers.
+    return _slug(source_id, _NOT_IN_RUN_ID, "run", made=MAX_OLD_ID)
+
+
+def suffixed(legal_id: str, number: int) -> str:
+    """A run id with a number at its end, as long as a run id may be."""
+    suffix = f"-{number}"
+    longest = MAX_OLD_ID if len(legal_id) <= MAX_OLD_ID else MAX_NAME
+    return legal_id[: longest - len(suffix)] + suffix
 
 
 def artifact_name(name: str) -> str:

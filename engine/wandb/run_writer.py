@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -53,6 +54,7 @@ from engine.wandb.rows import (
     layout_of,
     step_metric_definitions,
 )
+from engine.wandb.run_ids import Openings
 from engine.wandb.spool import when_there_is_room
 
 INLINE_POINTS = 16 * 1024
@@ -67,13 +69,14 @@ async def open_run(
     namespace: Namespace,
     mapping: RunMapping,
     artifacts: ArtifactWriter,
+    openings: Openings,
 ) -> WandbRunWriter:
     """Create the run, or adopt the one that an earlier attempt made.
 
     Raises:
-        Conflict: a run of this id was deleted, so that the server never takes the id again.
+        Conflict: its id is taken, or was once deleted, so that the server never takes it again.
     """
-    bucket, placed = await _upsert(client, namespace, mapping)
+    bucket, placed = await openings.settle(mapping, namespace, partial(_upsert, client, namespace, mapping))
     memos = context.memos.of(mapping.run, namespace)
     return WandbRunWriter(
         storage_id=bucket["id"],

@@ -1,0 +1,36 @@
+"""Which id a run got at the destination, where that is not its own.
+
+Kept in the ledger, and for people in ``id_map.jsonl`` beside it: one line for each run that got a new id, added
+when the destination had taken it, and never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.records import Namespace, Run
+from engine.transfer.ledger import Ledger
+from engine.transfer.ledger_store import Given
+from engine.transfer.trail import id_line
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """The new ids of one transfer.
+
+    Args:
+        ledger: None to remember nothing.
+    """
+
+    ledger: Ledger | None = None
+
+    async def where(self, wanted: Callable[[Given], bool]) -> list[Given]:
+        """Those that earlier transfers gave and that are ``wanted``."""
+        return [] if self.ledger is None else await self.ledger.given(wanted)
+
+    async def add(self, run: Run, place: Namespace, new_id: str, reason: str) -> None:
+        """Return when it is on disk that a run has this id there."""
+        given = Given(project=run.namespace.path, run=run.id, place=place.path, id=new_id)
+        if self.ledger is not None and not await self.ledger.is_given(given):
+            await self.ledger.give(given, id_line(run, place, new_id, reason))
