@@ -57,17 +57,17 @@ def _certificate(told: Mapping[str, Any]) -> Certificate:
     differences = told.get("differences")
     listed = differences if isinstance(differences, list) else []
     number = told.get("difference_count", differences if isinstance(differences, int) else len(listed))
-    unverified = told.get("not_verified", ())
+    unverified = told.get("not_verified_count")
     return Certificate(
         level=_text(told.get("level")),
-        at=_text(told.get("at") or told.get("made_at") or told.get("created_at")),
+        at=_text(told.get("ended_at") or told.get("at")),
         root=_text(told.get("root") or told.get("merkle_root")),
         source=_side(told.get("source")),
         destination=_side(told.get("destination")),
         counts={str(k): v for k, v in _mapping(told.get("counts")).items() if isinstance(v, int) and v},
         difference_count=number if isinstance(number, int) else len(listed),
         differences=tuple(map(_difference, listed[:DIFFERENCES])),
-        unverified=len(unverified) if isinstance(unverified, list) else 0,
+        unverified=unverified if isinstance(unverified, int) else 0,
     )
 
 

@@ -247,7 +247,11 @@ def test_without_session_logs_the_ledger_alone_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("told", "title", "more"),
     [
-        ({"root": "abc123", "counts": {"runs": 10}}, "Everything arrived and was verified", "abc123"),
+        (
+            {"root": "abc123", "counts": {"runs": 10}, "source": {"uri": HERE}},
+            "Everything arrived and was verified",
+            "abc123",
+        ),
         (
             {"merkle_root": "x", "differences": [{"subject": "run r1", "detail": "loss differs"}]},
             "Arrived, with 1 difference",
