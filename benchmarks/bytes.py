@@ -1,8 +1,8 @@
 """How fast bytes reach an object store, beside raw aiohttp and curl.
 
-    python -m benchmarks.bytes [--scale 1] [--rounds 3] [--no-sandbox]
+    python -m benchmarks.bytes [--large 4x1GiB] [--small 20000x4KiB] [--rounds 3] [--no-sandbox]
 
-4 files of 1 GiB and 20,000 of 4 KiB; ``--scale 0.125`` takes 4 of 128 MiB and 2,500 of 4 KiB.
+Either may be ``none``; ``--large 4x128MiB --small 2500x4KiB`` takes an eighth of the time.
 
 Local files are uploaded as a W&B artifact to nginx's WebDAV, which stands for the object store, with a
 server that only hands out URLs; then the whole path against the sandbox. All clients take turns in each
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -69,20 +70,41 @@ def main() -> None:
     options = _arguments()
     with tempfile.TemporaryDirectory(prefix="bytes-", dir=options.scratch) as scratch:
         work = Path(scratch)
-        for files in (
-            Files(4, int(1024 * MIB * options.scale), work / "large"),
-            Files(int(20_000 * options.scale), 4096, work / "small"),
-        ):
+        for name, asked in (("large", options.large), ("small", options.small)):
+            if asked is None:
+                continue
+            files = Files(asked[0], asked[1], work / name)
+            _check_room(files, work)
             files.make()
             _show(files, _rounds(files, work, options))
             shutil.rmtree(files.directory)
+
+
+def _check_room(files: Files, work: Path) -> None:
+    needed, free = 2.1 * files.bytes, shutil.disk_usage(work).free
+    if free < needed:
+        sys.exit(
+            f"needs {needed / MIB:,.0f} MiB in {work.parent}, which has {free / MIB:,.0f}; see --scratch"
+        )
+
+
+def _amount(text: str) -> tuple[int, int] | None:
+    """Number and bytes of files, from ``4x1GiB``."""
+    if text == "none":
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)([KMG]iB)?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 4x1GiB")
+    unit = {None: 1, "KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}[found[3]]
+    return int(found[1]), int(found[2]) * unit
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--large", type=_amount, default=(4, 1024 * MIB), metavar="NxSIZE")
+    parser.add_argument("--small", type=_amount, default=(20_000, 4096), metavar="NxSIZE")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-sandbox", action="store_true")
     parser.add_argument(
