@@ -22,10 +22,10 @@ from engine.verify.runs import is_fatal, roots_of
 from engine.verify.verifier import LOOKED_UP, PROGRESS_EVERY_S, Emit, VerifyOptions, audit_of, opened_context
 
 _SAYS = {
-    "run": "what is said of it",
-    "history": "its history",
-    "files": "its files",
-    "artifacts": "its artifacts",
+    "run": "what is said of it is not what it was",
+    "history": "its history is not what it was",
+    "files": "its files are not what they were",
+    "artifacts": "its artifacts are not what they were",
 }
 
 
@@ -97,7 +97,7 @@ class Recheck:
             return
         for part, root in certified.parts.items():
             if roots.get(part) != root:
-                detail = f"{_SAYS[part]} is not what it was when the certificate was written"
+                detail = f"{_SAYS[part]} when the certificate was written"
                 findings.differ(
                     Difference(kind="changed", part=part, subject=subject, detail=detail, run=name)
                 )

@@ -23,6 +23,7 @@ from engine.transfer.background import Background
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.context import Context
 from engine.transfer.events import Event
+from engine.transfer.identity import IdMap
 from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 from engine.verify.audit import Audit
 from engine.verify.certificate import CertificateWriter, CertifiedRun
@@ -56,6 +57,7 @@ class VerifyOptions:
         workers: runs that are compared at the same time.
         concurrency, max_rps, patience_s: as in ``engine.transfer.options.Options``.
         spool: directory for temporary data; None means the system's.
+        ids: of runs that could not keep their own.
     """
 
     level: Level = Level.FULL
@@ -69,6 +71,7 @@ class VerifyOptions:
     max_rps: float | None = None
     patience_s: float = PATIENCE_S
     spool: Path | None = None
+    ids: IdMap = field(default_factory=IdMap)
 
     @property
     def sees_all(self) -> bool:
@@ -110,6 +113,7 @@ async def opened_context(options: VerifyOptions) -> AsyncGenerator[Context]:
             throttles=Throttles(options.concurrency, options.max_rps, options.patience_s),
             concurrency=options.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
             patience_s=options.patience_s,
+            ids=options.ids,
         )
     finally:
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(spool, ignore_errors=True))
