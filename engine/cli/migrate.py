@@ -42,6 +42,7 @@ def migrate(
     artifacts: asked.Artifacts = True,
     remap: asked.Remap = None,
     experiments_as: asked.ExperimentsAs = None,
+    ids: asked.Ids = "keep",
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
     concurrency: asked.Concurrency = None,
@@ -149,7 +150,9 @@ def migrate(
     origin = asked.source_of(
         source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
-    target = asked.destination_of(destination, key_variable=dest_api_key_env, experiments_as=experiments_as)
+    target = asked.destination_of(
+        destination, key_variable=dest_api_key_env, experiments_as=experiments_as, ids=ids
+    )
     engine = Engine(origin, target, options)
     if plan:
         raise typer.Exit(run_async(lambda: show_plan(engine, sample=sample, json=json)))

@@ -86,6 +86,16 @@ ExperimentsAs: TypeAlias = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Ids: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="keep|suffix|new",
+        help="Ids of runs at the destination. keep: their own; a run whose id is taken there, or was once "
+        "deleted, fails and nothing is written over. suffix: such a run gets -2, -3 … added. new: all get "
+        "new ones. id_map.jsonl in the state directory says which became which.",
+        rich_help_panel=HOW,
+    ),
+]
 ParseParams: TypeAlias = Annotated[
     bool,
     typer.Option(
@@ -246,7 +256,9 @@ def source_of(
     )
 
 
-def destination_of(uri: str, *, key_variable: str | None, experiments_as: str | None) -> Destination:
+def destination_of(
+    uri: str, *, key_variable: str | None, experiments_as: str | None, ids: str = "keep"
+) -> Destination:
     """The destination that was named.
 
     Raises:
@@ -258,6 +270,8 @@ def destination_of(uri: str, *, key_variable: str | None, experiments_as: str | 
     return open_destination(
         uri,
         SystemOptions(
-            api_key=arguments.secret(key_variable, "--dest-api-key-env"), experiments_as=experiments_as
+            api_key=arguments.secret(key_variable, "--dest-api-key-env"),
+            experiments_as=experiments_as,
+            ids=ids,
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,9 @@ from engine.cli.loop import INTERRUPTED, on_interrupt, run_async
 from engine.cli.verify_display import following, show_findings
 from engine.protocols import Destination, Source
 from engine.transfer.breaker import PATIENCE_S
+from engine.transfer.identity import IdMap
 from engine.transfer.ledger import DEFAULT_STATE_DIR
+from engine.transfer.ledger_reading import read_ledger
 from engine.transfer.options import Options, Result
 from engine.verify.certificate import NAME, Certificate, certificate
 from engine.verify.findings import Findings, Level, Verified
@@ -62,12 +64,14 @@ def verify(
     artifacts: asked.Artifacts = True,
     remap: asked.Remap = None,
     experiments_as: asked.ExperimentsAs = None,
+    ids: asked.Ids = "keep",
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
     concurrency: asked.Concurrency = None,
     max_rps: asked.MaxRps = None,
     patience: asked.Patience = PATIENCE_S,
     state_dir: asked.StateDir = DEFAULT_STATE_DIR,
+    ledger: asked.Ledger = None,
     source_api_key_env: asked.SourceKey = None,
     dest_api_key_env: asked.DestinationKey = None,
     json: asked.AsJson = False,
@@ -112,15 +116,33 @@ def verify(
     origin = asked.source_of(
         source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
-    target = asked.destination_of(destination, key_variable=dest_api_key_env, experiments_as=experiments_as)
+    target = asked.destination_of(
+        destination, key_variable=dest_api_key_env, experiments_as=experiments_as, ids=ids
+    )
     path = certificate or state_dir / NAME
-    raise typer.Exit(run_async(lambda: _verify(origin, target, options, path, console, json=json)))
+
+    async def verified() -> int:
+        return await _verify(
+            origin, target, options, path, console, state_dir=state_dir, ledger=ledger, json=json
+        )
+
+    raise typer.Exit(run_async(verified))
 
 
 async def _verify(
-    origin: Source, target: Destination, options: VerifyOptions, path: Path, console: Console, *, json: bool
+    origin: Source,
+    target: Destination,
+    options: VerifyOptions,
+    path: Path,
+    console: Console,
+    *,
+    state_dir: Path,
+    ledger: str | None,
+    json: bool,
 ) -> int:
-    findings = await compare(origin, target, options, path, console, json=json)
+    async with read_ledger(origin.uri, target.uri, state_dir=state_dir, url=ledger) as known:
+        options = replace(options, ids=IdMap(known))
+        findings = await compare(origin, target, options, path, console, json=json)
     return INTERRUPTED if findings is None else findings.exit_status
 
 
@@ -226,15 +248,17 @@ class Afterwards:
         if self.level is not None and (why := _not_worth_it(options, result)) is not None:
             console.print(f"[yellow]not verified[/]: {why}")
         elif self.level is not None:
-            findings = await compare(
-                origin,
-                target,
-                _as_migrated(options, result, self.level),
-                self.certificate or (options.state_dir or DEFAULT_STATE_DIR) / NAME,
-                console,
-                json=json,
-                transfer=result,
-            )
+            state_dir, url = options.state_dir, options.ledger
+            async with read_ledger(origin.uri, target.uri, state_dir=state_dir, url=url) as known:
+                findings = await compare(
+                    origin,
+                    target,
+                    replace(_as_migrated(options, result, self.level), ids=IdMap(known)),
+                    self.certificate or (state_dir or DEFAULT_STATE_DIR) / NAME,
+                    console,
+                    json=json,
+                    transfer=result,
+                )
             if findings is None:
                 return INTERRUPTED
             status = max(status, findings.exit_status)

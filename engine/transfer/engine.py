@@ -110,7 +110,7 @@ class Engine:
             self._log = stack.enter_context(
                 session_log(self._options.state_dir if ledger is not None else None, began)
             )
-            self._context.ids = IdMap(ledger)
+            self._context.ids = IdMap(ledger, ledger)
             self._context.memos = Memos(ledger, reads=self._options.incremental)
             sides = await open_sides(
                 self._source,

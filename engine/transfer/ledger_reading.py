@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from engine.transfer.ledger import LEDGER
 from engine.transfer.ledger_schema import MIGRATION
-from engine.transfer.ledger_store import Item, RunKey, Store, sqlite_url
+from engine.transfer.ledger_store import Given, Item, RunKey, Store, sqlite_url
 from engine.transfer.lookups import Lookups
 
 
@@ -32,6 +32,10 @@ class LedgerReader:
     async def items(self, project: str, run: str) -> list[Item]:
         """What is on disk of a run and its parts."""
         return await anyio.to_thread.run_sync(self._store.items, self._migration, project, run)
+
+    async def given(self, wanted: Callable[[Given], bool]) -> list[Given]:
+        """Those ids that runs got at the destination and that are wanted."""
+        return await anyio.to_thread.run_sync(self._store.given, self._migration, wanted)
 
     async def _find(self, keys: Collection[RunKey]) -> Mapping[RunKey, Item]:
         return await anyio.to_thread.run_sync(self._store.runs, self._migration, keys)

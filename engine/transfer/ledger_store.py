@@ -233,6 +233,8 @@ class Store:
         """The ids that were given and are wanted."""
         query = sa.select(IDENTITY.c.project, IDENTITY.c.run, IDENTITY.c.place, IDENTITY.c.id)
         with self.reading() as connection:
+            if not sa.inspect(connection).has_table(IDENTITY.name):  # of an earlier version
+                return []
             rows = connection.execute(query.where(IDENTITY.c.migration == migration)).mappings()
             return [given for given in (Given(**row) for row in rows) if wanted(given)]
 

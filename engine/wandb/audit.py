@@ -38,6 +38,7 @@ from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.placement import Placement
 from engine.wandb.replica import is_replica
+from engine.wandb.run_ids import IdPolicy, RunIds
 from engine.wandb.source import WandbSource
 
 INTERNAL: Final = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
@@ -74,6 +75,8 @@ class WandbAudit:
         self._options = options
         self._source = WandbSource(rest, options, side=Side.DESTINATION)
         self._shared: set[Namespace] = set()
+        self._targets: Mapping[Namespace, Namespace] = {}
+        self._ids: RunIds
         self._context: Context
         self._system = "source"
         self.step_column: str | None = None
@@ -88,6 +91,8 @@ class WandbAudit:
         self._system = self._source_uri().partition(":")[0] or "source"
         self.step_column = f"{self._system}/step"
         # What is lost while reading is found to be missing; it is nothing that the destination declares.
+        self._ids = RunIds(IdPolicy.of(self._options.ids), self._source_uri())
+        await self._ids.load(context)
         async with self._source.open(replace(context, losses=LossLedger())) as info:
             yield info
 
@@ -107,7 +112,7 @@ class WandbAudit:
         targets, errors = placement.targets([project.namespace for project in projects])
         if errors:
             raise errors[0]
-        self._shared = placement.shared(targets)
+        self._targets, self._shared = targets, placement.shared(targets)
         for source, target in placement.renamed(targets).items():
             self._context.lose("project_renamed", f"project {source}", f"became {target}")
         return targets
@@ -133,7 +138,7 @@ class WandbAudit:
             return  # no project, no runs
 
     def run_id(self, run: Run) -> str:
-        return names.run_id(run.id)
+        return self._ids.of(run, self._targets.get(run.namespace, run.namespace))
 
     def claims(self, found: Run) -> bool:
         return bool(_provenance(found).get("source") == self._source_uri())

@@ -156,7 +156,7 @@ async def test_the_id_is_in_the_ledger_and_in_a_file_and_is_not_tried_again(
     requests = []
     for _ in range(2):
         async with open_ledger("a:", "b:", state_dir=directory, scratch=directory) as ledger:
-            context.ids = IdMap(ledger)
+            context.ids = IdMap(ledger, ledger)
             async with opened(ids="suffix") as (destination, namespace):
                 before = context.counters.requests
                 await destination.open_run(run, namespace)
@@ -183,7 +183,7 @@ async def test_what_was_given_another_id_keeps_it_when_the_policy_is_forgotten(
     somebody.makes(run.id)
     for policy in ("suffix", "keep"):
         async with open_ledger("a:", "b:", state_dir=directory, scratch=directory) as ledger:
-            context.ids = IdMap(ledger)
+            context.ids = IdMap(ledger, ledger)
             async with opened(ids=policy) as (destination, namespace):
                 await write(destination, namespace, run)
     assert names(api, namespace).keys() == {"short", "short-2"}
