@@ -11,7 +11,7 @@ import pytest
 from engine.errors import CommError
 from engine.mlflow.sql import sizes
 from engine.mlflow.store import LatestMetric, Listed
-from engine.records import HistorySize
+from engine.records import HistorySize, Selection
 from tests.mlflow.conftest import ServedWorld
 from tests.mlflow.reading import labelled, opened, points_of, runs_of
 from tests.postgresql import running_postgresql
@@ -95,7 +95,8 @@ async def test_the_lines_of_a_file_store_are_its_points(tmp_path: Path):
 
 async def test_a_server_is_not_asked_and_its_estimate_is_called_one(served_world: ServedWorld):
     async with opened(served_world.server.url) as source:
-        runs = await labelled(source)
+        runs = await labelled(source, Selection(projects=("short histories", "odd histories")))
+        assert runs
         before = source._context.counters.requests
 
         found = await source.history_sizes(list(runs.values()))
