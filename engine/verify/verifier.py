@@ -89,7 +89,7 @@ class _Job:
     done: anyio.Event = field(default_factory=anyio.Event)
 
 
-def audit_of(destination: Destination) -> Audit:
+def audit_of(destination: Destination | Verifiable) -> Audit:
     """How a destination is read back.
 
     Raises:
@@ -132,7 +132,7 @@ class Verifier:
     def __init__(
         self,
         source: Source,
-        destination: Destination,
+        destination: Destination | Verifiable,
         options: VerifyOptions | None = None,
         *,
         emit: Emit = lambda _: None,
