@@ -171,6 +171,19 @@ def test_requests_are_those_that_are_sent(ordinary: Store, own: RunningSandbox):
     assert 0 <= sent["graphql"] - plan.requests["destination graphql"].about <= looking
 
 
+@pytest.mark.parametrize("route", ["sqlite", "server"])
+def test_what_was_planned_can_be_moved_by_the_same_engine(
+    route: str, routes: Callable[[str], tuple[str, dict[str, str]]], own: RunningSandbox
+):
+    uri, roots = routes(route)
+    engine = sides(uri, own, f"same-{route}", roots=roots, selection=Selection(projects=("text",)))
+
+    plan = plan_of(engine)
+    result, _ = moved_by(engine)
+
+    assert (result.runs_done, result.failures) == (plan.runs_to_move, [])
+
+
 def test_losses_of_a_hostile_store_are_foretold(stores: Path, own: RunningSandbox):
     store = hostile.hostile_store(stores / "hostile-plan")
 

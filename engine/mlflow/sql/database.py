@@ -97,6 +97,8 @@ class Pool(Generic[ConnectionT]):
             connection = self._idle.pop()
         except IndexError:
             connection = self._connect()
+            # A source may be opened again, for example to move what was planned.
+            self._closed = False
         try:
             yield connection
         except BaseException:
