@@ -153,6 +153,15 @@ class Destination(Protocol):
 
 
 @runtime_checkable
+class RunHolder(Protocol):
+    """What a destination is too if it can be asked which runs it has."""
+
+    async def holds_run(self, run: Run, namespace: Namespace) -> bool:
+        """Whether a run of this id is there, whoever brought it."""
+        ...
+
+
+@runtime_checkable
 class Verifiable(Protocol):
     """What a destination is too if it can be read back and compared with what was brought to it."""
 

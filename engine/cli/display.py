@@ -173,12 +173,24 @@ def scaled(number: float) -> str:
     return f"{number:.3g}T"
 
 
+def _old_ledger(console: Console, result: Result) -> None:
+    if result.old_runs_missing:
+        console.print(
+            f"[yellow]note[/] {result.old_runs_missing} runs of the old ledger are not at the destination; "
+            "they were transferred"
+        )
+    if result.old_lines_unreadable:
+        console.print(f"[yellow]note[/] {result.old_lines_unreadable} lines of the old ledger say nothing")
+
+
 def summarise(console: Console, result: Result, error: str | None = None) -> None:
     """What a transfer did, what did not arrive and why, and what to do about it."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("runs arrived", f"{result.runs_done} of {result.runs_found}"),
         *((("runs unchanged", f"{result.runs_skipped}"),) if result.runs_skipped else ()),
+        *((("of an old ledger", f"{result.runs_inherited}"),) if result.runs_inherited else ()),
+        *((("runs of other engines", f"{result.runs_elsewhere}"),) if result.runs_elsewhere else ()),
         ("metric points", f"{result.counters.points:,}"),
         ("files", f"{result.counters.files:,}"),
         ("bytes", f"{result.counters.bytes:,}"),
@@ -196,6 +208,7 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         )
     if result.runs_skipped and result.runs_skipped == result.runs_found:
         console.print("Nothing changed since the last time, so nothing was written.")
+    _old_ledger(console, result)
     if result.failure_count:
         console.print(f"[red]{result.failure_count} items did not arrive:[/]")
         for failure in result.failures[:SHOWN_FAILURES]:

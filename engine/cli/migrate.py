@@ -43,6 +43,7 @@ def migrate(
     remap: asked.Remap = None,
     experiments_as: asked.ExperimentsAs = None,
     ids: asked.Ids = "keep",
+    old_ledger: asked.OldLedger = None,
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
     concurrency: asked.Concurrency = None,
@@ -145,6 +146,7 @@ def migrate(
         incremental=incremental,
         # Whoever says where artifacts are wants those that could not be found before.
         recheck_artifacts=recheck_artifacts or bool(artifact_root),
+        old_ledger=old_ledger,
         command=arguments.invocation(),
     )
     origin = asked.source_of(

@@ -96,6 +96,15 @@ Ids: TypeAlias = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+OldLedger: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Leave out runs that W&B's own importer proved, by the run_successes.jsonl and "
+        "artifact_successes.jsonl that it left in DIR, if the destination has them.",
+        rich_help_panel=AGAIN,
+    ),
+]
 ParseParams: TypeAlias = Annotated[
     bool,
     typer.Option(

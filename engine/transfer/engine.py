@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -20,12 +21,14 @@ from engine.errors import AuthError, ConfigError, EngineError, Problem
 from engine.protocols import Destination, Source
 from engine.records import Loss, Project
 from engine.transfer.background import Background
+from engine.transfer.checks import Checks
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
 from engine.transfer.identity import IdMap
 from engine.transfer.journal import Journal
 from engine.transfer.ledger import open_ledger
 from engine.transfer.memos import Memos
+from engine.transfer.old_ledgers import Inheritance, OldLedger
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
 from engine.transfer.plan import Plan
@@ -91,6 +94,16 @@ class Engine:
                     examples=self._result.loss_examples,
                 ),
             )
+            old_ledger = self._options.old_ledger
+            inheritance = None
+            if old_ledger is not None:
+                inheritance = Inheritance(
+                    await anyio.to_thread.run_sync(OldLedger.read, old_ledger),
+                    self._source,
+                    self._destination,
+                    self._result,
+                    self._options.artifacts,
+                )
             findings = Findings()
             ledger = await findings.enter(
                 stack,
@@ -138,6 +151,7 @@ class Engine:
                 self._options,
                 self._result,
                 journal,
+                Checks(self._source, self._options.recheck_artifacts, inheritance),
                 self._emit,
                 self._context.downloads,
                 Sharing(journal, self._result, self._context.notices) if self._options.share else None,

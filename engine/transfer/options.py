@@ -45,6 +45,8 @@ class Options:
         incremental: leave out what the ledger proves, instead of applying everything again.
         recheck_artifacts: list the artifacts of proven runs too, as MLflow lets them change without a trace
             in the run.
+        old_ledger: directory in which W&B's own importer left its ledger; runs that it proves and the
+            destination has are left out.
         command: by which a person can do it again, without secrets; told in the session log.
     """
 
@@ -67,6 +69,7 @@ class Options:
     share: bool = False
     incremental: bool = True
     recheck_artifacts: bool = False
+    old_ledger: Path | None = None
     command: str | None = None
 
     def context(self, spool: Path, counters: Counters, losses: LossLedger) -> Context:
@@ -101,6 +104,9 @@ class Result:
         runs_failed: runs of which at least one part did not arrive.
         runs_skipped: runs that arrived earlier and did not change since; nothing was asked or sent.
         runs_elsewhere: runs that another engine, with which the work is shared, brought as far as it could.
+        runs_inherited: of those that were skipped, the ones that only an old ledger proves.
+        old_runs_missing: runs that an old ledger proves, but that are not at the destination.
+        old_lines_unreadable: lines of an old ledger that say nothing.
         counters: points, files, bytes and requests.
         failures: each item that did not arrive, with its cause; at most ``MAX_FAILURES`` are kept.
         failure_count: all of them.
@@ -119,6 +125,9 @@ class Result:
     runs_failed: int = 0
     runs_skipped: int = 0
     runs_elsewhere: int = 0
+    runs_inherited: int = 0
+    old_runs_missing: int = 0
+    old_lines_unreadable: int = 0
     counters: Counters = field(default_factory=Counters)
     failures: list[ItemFailed] = field(default_factory=list)
     failure_count: int = 0

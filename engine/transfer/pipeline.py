@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,12 +25,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import Destination, LogSource, LogWriter, RunWriter, Source, Unreadable
+from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
 from engine.transfer.bandwidth import Bandwidth
+from engine.transfer.checks import Checks
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.journal import Journal, artifact_key
 from engine.transfer.ledger_schema import Kind
+from engine.transfer.open_runs import OpenRun, Part, Tell
 from engine.transfer.options import Options, Result
 from engine.transfer.proofs import Known
 from engine.transfer.sharing import Sharing
@@ -41,49 +42,7 @@ logger = logging.getLogger(__name__)
 RUN_QUEUE = 64
 PART_QUEUE = 64
 
-PROBLEMS = 20
-"""Failures of one run that are told with it; each is also told by itself."""
-
 Emit = Callable[[Event], Awaitable[None]]
-Tell = Callable[[EngineError], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _OpenRun:
-    """A run being written: how many of its parts are still under way, and what they moved."""
-
-    run: Run
-    writer: RunWriter
-    destination: Namespace
-    known: Known
-    pending: int = 1
-    failed: bool = False
-    problems: list[str] = field(default_factory=list)
-    history: Receipt | None = None
-    points: int = 0
-    files: int = 0
-    bytes: int = 0
-
-    def add(self, receipt: Receipt) -> None:
-        self.points += receipt.points
-        self.files += receipt.files
-        self.bytes += receipt.bytes
-
-    def fail(self, error: EngineError) -> None:
-        self.failed = True
-        if len(self.problems) < PROBLEMS:
-            self.problems.append(str(error))
-
-
-@dataclass(slots=True)
-class _Part:
-    """One independent part of an open run. ``failed`` tells the journal."""
-
-    kind: Kind
-    subject: str
-    job: _OpenRun
-    move: Callable[[], Awaitable[Receipt]]
-    failed: Tell
 
 
 class Pipeline:
@@ -96,6 +55,7 @@ class Pipeline:
         options: Options,
         result: Result,
         journal: Journal,
+        checks: Checks,
         emit: Emit,
         downloads: Bandwidth,
         sharing: Sharing | None = None,
@@ -105,6 +65,7 @@ class Pipeline:
         self._options = options
         self._result = result
         self._journal = journal
+        self._checks = checks
         self._emit = emit
         self._downloads = downloads
         self._sharing = sharing
@@ -132,8 +93,8 @@ class Pipeline:
         self._targets = await self._destination.prepare(projects)
         runs_in, runs_out = anyio.create_memory_object_stream[Run](RUN_QUEUE)
         mine_in, mine_out = anyio.create_memory_object_stream[Run](0)
-        histories_in, histories_out = anyio.create_memory_object_stream[_Part](PART_QUEUE)
-        payloads_in, payloads_out = anyio.create_memory_object_stream[_Part](PART_QUEUE)
+        histories_in, histories_out = anyio.create_memory_object_stream[Part](PART_QUEUE)
+        payloads_in, payloads_out = anyio.create_memory_object_stream[Part](PART_QUEUE)
         # Workers close their own ends when they stop; the stack closes those of workers that were
         # cancelled before they began.
         with ExitStack() as ends:
@@ -204,8 +165,8 @@ class Pipeline:
     async def _open_each(
         self,
         runs: MemoryObjectReceiveStream[Run],
-        histories: MemoryObjectSendStream[_Part],
-        payloads: MemoryObjectSendStream[_Part],
+        histories: MemoryObjectSendStream[Part],
+        payloads: MemoryObjectSendStream[Part],
     ) -> None:
         async with runs, histories, payloads:
             async for run in runs:
@@ -231,43 +192,24 @@ class Pipeline:
                     self._open_runs.release()
                     await self._run_failed(run, namespace, error, known)
                     continue
-                job = _OpenRun(run, writer, namespace, known)
+                job = OpenRun(run, writer, namespace, known)
                 await self._dispatch(job, histories, payloads)
                 await self._part_ended(job)
 
     async def _known(self, run: Run, namespace: Namespace) -> Known | None:
         """What need not be done again; None if that could not be found out, which is told."""
         known = await self._journal.known(run, namespace)
-        if not self._options.recheck_artifacts or not (known.complete or known.artifacts):
-            return known
         try:
-            return await self._rechecked(run, known)
+            return await self._checks.of(run, namespace, known)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
             await self._run_failed(run, namespace, error, known)
             return None
 
-    async def _rechecked(self, run: Run, known: Known) -> Known:
-        """Without the artifacts that are no longer what they were at the source."""
-        same: dict[str, str | None] = {}
-        complete = known.complete
-        async with aclosing(self._source.artifacts(run)) as artifacts:
-            async for artifact in artifacts:
-                content = ContentFingerprint(artifact)
-                async with aclosing(self._source.entries(artifact)) as entries:
-                    async for _ in content.watch(entries):
-                        continue
-                key = artifact_key(artifact)
-                if known.artifacts.get(key) == content.value():
-                    same[key] = content.value()
-                else:
-                    complete = False
-        return replace(known, complete=complete, artifacts=same)
-
     async def _dispatch(
         self,
-        job: _OpenRun,
-        histories: MemoryObjectSendStream[_Part],
-        payloads: MemoryObjectSendStream[_Part],
+        job: OpenRun,
+        histories: MemoryObjectSendStream[Part],
+        payloads: MemoryObjectSendStream[Part],
     ) -> None:
         """Send the parts of a run to the pools; ``job.pending`` counts them."""
         name, known = _named(job.run), job.known
@@ -292,15 +234,15 @@ class Pipeline:
                 tell = partial(self._journal.part_failed, Kind.ARTIFACT, job.run, job.destination)
                 job.fail(await self._failed("artifact", subject, error, tell, run=job.run.id))
 
-    def _part(self, kind: Kind, subject: str, job: _OpenRun, move: Callable[[], Awaitable[Receipt]]) -> _Part:
+    def _part(self, kind: Kind, subject: str, job: OpenRun, move: Callable[[], Awaitable[Receipt]]) -> Part:
         job.pending += 1
-        return _Part(
+        return Part(
             kind, subject, job, move, partial(self._journal.part_failed, kind, job.run, job.destination)
         )
 
-    def _artifact_part(self, artifact: Artifact, job: _OpenRun) -> _Part:
+    def _artifact_part(self, artifact: Artifact, job: OpenRun) -> Part:
         job.pending += 1
-        return _Part(
+        return Part(
             Kind.ARTIFACT,
             f"artifact {artifact.name} of {_named(job.run)}",
             job,
@@ -310,7 +252,7 @@ class Pipeline:
 
     # -- move ------------------------------------------------------------------------------------
 
-    async def _move_each(self, parts: MemoryObjectReceiveStream[_Part]) -> None:
+    async def _move_each(self, parts: MemoryObjectReceiveStream[Part]) -> None:
         async with parts:
             async for part in parts:
                 job = part.job
@@ -320,7 +262,7 @@ class Pipeline:
                     job.fail(await self._failed(part.kind, part.subject, error, part.failed, run=job.run.id))
                 await self._part_ended(job)
 
-    async def _move_history(self, job: _OpenRun) -> Receipt:
+    async def _move_history(self, job: OpenRun) -> Receipt:
         async with aclosing(self._source.history(job.run)) as chunks:
             job.history = await job.writer.write_history(chunks)
         if isinstance(self._source, LogSource) and isinstance(job.writer, LogWriter):
@@ -331,13 +273,13 @@ class Pipeline:
                 await job.writer.write_logs(metrics, console)
         return job.history
 
-    async def _move_files(self, job: _OpenRun) -> Receipt:
+    async def _move_files(self, job: OpenRun) -> Receipt:
         async with aclosing(self._source.files(job.run)) as files:
             receipt = await job.writer.write_files(files, self._read)
         await self._journal.part_done(Kind.FILES, job.run, job.destination, receipt)
         return receipt
 
-    async def _move_artifact(self, job: _OpenRun, artifact: Artifact) -> Receipt:
+    async def _move_artifact(self, job: OpenRun, artifact: Artifact) -> Receipt:
         content = ContentFingerprint(artifact)
         async with aclosing(self._source.entries(artifact)) as entries:
             receipt = await job.writer.write_artifact(artifact, content.watch(entries), self._read)
@@ -351,7 +293,7 @@ class Pipeline:
                 await self._downloads.take(len(piece))
                 yield piece
 
-    async def _part_ended(self, job: _OpenRun) -> None:
+    async def _part_ended(self, job: OpenRun) -> None:
         job.pending -= 1
         if job.pending:
             return

@@ -17,6 +17,7 @@ from engine.wandb.client import WandbClient, connect
 from engine.wandb.digests import Multipart
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
+from engine.wandb.names import run_id
 from engine.wandb.placement import Placement, members
 from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.replica import ReplicaMapping, is_replica
@@ -217,6 +218,9 @@ class WandbDestination:
         return await open_run(
             self._client, self._context, namespace, mapping, self._artifacts, self._openings
         )
+
+    async def holds_run(self, run: Run, namespace: Namespace) -> bool:
+        return await self._openings.holds(namespace, run_id(run.id))
 
     def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
         mapping = self._mapping(run, namespace)

@@ -133,6 +133,10 @@ class Openings:
         if single:
             self._single.add(project)
 
+    async def holds(self, place: Namespace, name: str) -> bool:
+        """Whether a run is there."""
+        return await self._there.get((place, name)) is not None
+
     async def settle(self, mapping: RunMapping, place: Namespace, write: Callable[[], Awaitable[T]]) -> T:
         """Give a run its id, and return what ``write`` says under it.
 

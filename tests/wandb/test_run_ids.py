@@ -199,3 +199,12 @@ def test_a_suffix_never_makes_an_id_too_long(length, longest):
     made = suffixed("x" * length, 12)
     assert made.endswith("-12")
     assert len(made) == min(length + 3, longest)
+
+
+async def test_it_can_be_asked_which_runs_it_has(opened: Opened, somebody):
+    somebody.makes("theirs")
+    async with opened() as (destination, namespace):
+        await write(destination, namespace, a_run())
+        held = [await destination.holds_run(a_run(id=name), namespace) for name in ("theirs", "nobodys")]
+        assert held == [True, False]
+        assert await destination.holds_run(a_run(), namespace)
