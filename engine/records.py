@@ -284,7 +284,7 @@ class Artifact:
         version: the number at the source, None if the source does not number.
         run_id: the run that made it.
         digest: of the whole version, in the source's own form.
-        ttl_s: for how long it is kept, None for ever or as its surroundings have it.
+        ttl_s: for how long it is kept, None as its surroundings have it, 0 for ever whatever they have.
         locator: how the source finds the entries again; private to the source.
     """
 
@@ -301,6 +301,53 @@ class Artifact:
     digest: str | None = None
     ttl_s: int | None = None
     locator: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A sequence of artifact versions, whichever runs made them.
+
+    Attributes:
+        type: of all its versions.
+        locator: how the source finds it again; private to the source.
+    """
+
+    namespace: Namespace
+    name: str
+    type: str
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    locator: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunRef:
+    """A run, wherever it is."""
+
+    namespace: Namespace
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One artifact version of a collection, and its lineage.
+
+    Attributes:
+        made_by: the run that logged it, even if that is gone; None if a person made it.
+        used_by: the runs that read it.
+    """
+
+    artifact: Artifact
+    made_by: RunRef | None = None
+    used_by: tuple[RunRef, ...] = ()
+
+    @property
+    def number(self) -> int:
+        assert self.artifact.version is not None, "versions of a collection have numbers"
+        return self.artifact.version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
