@@ -23,6 +23,7 @@ from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    Collection,
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
@@ -35,6 +36,7 @@ from engine.records import (
     RunFile,
     Selection,
     SystemInfo,
+    Version,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +120,61 @@ class LogWriter(Protocol):
     async def write_logs(
         self, metrics: AsyncIterator[HistoryRows], console: AsyncIterator[ConsoleLines]
     ) -> None: ...
+
+
+@runtime_checkable
+class CollectionSource(Protocol):
+    """What a source is too if its artifact versions are numbered in collections, whichever runs made them.
+
+    They are then moved collection by collection after the runs, if the destination takes them so.
+    """
+
+    def collections(self, project: Project) -> AsyncGenerator[Collection]:
+        """All collections of a project; it is enough if they tell how they can be found again."""
+        ...
+
+    async def collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
+        """All that is said of a collection now, and its versions in the order of their numbers.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        ...
+
+
+@runtime_checkable
+class CollectionDestination(Protocol):
+    """What a destination is too if it takes versions by collections, and keeps their numbers."""
+
+    async def open_collection(self, collection: Collection, namespace: Namespace) -> CollectionWriter:
+        """Look at what is there of a collection, or make it; after ``prepare``.
+
+        Raises:
+            Conflict: something else has its name.
+        """
+        ...
+
+
+class CollectionWriter(Protocol):
+    """One collection being written, one version after the other."""
+
+    async def write(
+        self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader
+    ) -> Receipt:
+        """Make a version under its number, unless it is there; numbers that were left out stay free.
+
+        Raises:
+            Conflict: the number cannot be had.
+            IntegrityError: its content is not what the source says it is.
+        """
+        ...
+
+    async def finish(self, collection: Collection, versions: Sequence[Version]) -> Receipt:
+        """Make everything said of the collection, and of those versions that are there, as it is now.
+
+        Also takes away whatever served only to keep the numbers.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

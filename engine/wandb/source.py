@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from engine.errors import ConfigError, Side
+from engine.errors import ConfigError, NotFound, Side
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    Collection,
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
@@ -21,12 +22,14 @@ from engine.records import (
     RunFile,
     Selection,
     SystemInfo,
+    Version,
 )
+from engine.remapping.rules import Rules
 from engine.selection import Chosen
 from engine.transfer.context import Context
 from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
-from engine.wandb.reading import artifacts, files
+from engine.wandb.reading import artifacts, files, renaming
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.projects import find_project, list_projects
@@ -123,6 +126,10 @@ class WandbSource:
         """
         return await read_run(self._client, namespace, run_id)
 
+    def renamed(self, run: Run, config: Mapping[str, str], metrics: Rules) -> Run:
+        """See ``engine.remapping.source.Renaming``."""
+        return renaming.renamed(run, config, metrics)
+
     async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
         return {run.id: size_of(run) for run in runs}
 
@@ -151,6 +158,23 @@ class WandbSource:
         async with aclosing(artifacts.list_artifacts(self._client, self._context, run)) as found:
             async for artifact in found:
                 yield artifact
+
+    async def collections(self, project: Project) -> AsyncGenerator[Collection]:
+        """The sequences of a project; those that only link to versions are none."""
+        async with aclosing(list_collections(self._client, project.namespace)) as found:
+            async for collection in found:
+                yield collection
+
+    async def collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
+        """What is said of a collection now, and its versions in their order, in a request for each 100.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        found = await read_collection(self._client, collection.namespace, collection.name)
+        if found is None:
+            raise NotFound("it is not there any more", side=self._side, subject=f"artifact {collection}")
+        return found.collection, tuple(found.versions.values())
 
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
         async with aclosing(artifacts.list_entries(self._client, artifact)) as found:

@@ -177,3 +177,62 @@ query FilesOfArtifact($id: ID!, $cursor: String, $perPage: Int!, $names: [String
   }
 }
 """
+
+COLLECTIONS: Final = """
+query CollectionsToRead($entity: String!, $project: String!, $cursor: String, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollections(after: $cursor, first: $perPage) {
+      edges { cursor node { __typename id name defaultArtifactType { name } } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+_RUN_REF: Final = "name project { name entityName }"
+
+# The first users come with the versions: lineage then costs no request of its own.
+COLLECTION_VERSIONS: Final = f"""
+query CollectionToRead(
+  $entity: String!, $project: String!, $collection: String!, $cursor: String, $perPage: Int!, $users: Int!,
+  $withTags: Boolean!
+) {{
+  project(name: $project, entityName: $entity) {{
+    artifactCollection(name: $collection) {{
+      __typename id name description
+      defaultArtifactType {{ name }}
+      tags(first: $perPage) @include(if: $withTags) {{ edges {{ node {{ name }} }} }}
+      artifacts(after: $cursor, first: $perPage, filters: "{{\\"state\\":\\"COMMITTED\\"}}") {{
+        edges {{
+          cursor version
+          node {{
+            id versionIndex state digest description metadata createdAt
+            ttlDurationSeconds ttlIsInherited
+            tags @include(if: $withTags) {{ name }}
+            aliases {{ alias artifactCollectionName artifactCollection {{ __typename id }} }}
+            artifactType {{ name }}
+            artifactSequence {{ id name project {{ name entityName }} }}
+            createdBy {{ __typename ... on Run {{ {_RUN_REF} }} }}
+            usedBy(first: $users) {{
+              edges {{ cursor node {{ {_RUN_REF} }} }}
+              pageInfo {{ endCursor hasNextPage }}
+            }}
+          }}
+        }}
+        pageInfo {{ endCursor hasNextPage }}
+      }}
+    }}
+  }}
+}}
+"""
+
+USERS_OF_ARTIFACT: Final = f"""
+query UsersOfArtifact($id: ID!, $cursor: String, $perPage: Int!) {{
+  artifact(id: $id) {{
+    usedBy(after: $cursor, first: $perPage) {{
+      edges {{ cursor node {{ {_RUN_REF} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}
+"""
