@@ -158,9 +158,7 @@ class CollectionDestination(Protocol):
 class CollectionWriter(Protocol):
     """One collection being written, one version after the other."""
 
-    async def write(
-        self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader
-    ) -> Receipt:
+    async def write(self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader) -> Receipt:
         """Make a version under its number, unless it is there; numbers that were left out stay free.
 
         Raises:

@@ -30,6 +30,7 @@ from engine.transfer.context import Context
 from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
 from engine.wandb.reading import artifacts, files, renaming
+from engine.wandb.reading.collections import list_collections, read_collection
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.projects import find_project, list_projects
