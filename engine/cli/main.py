@@ -12,6 +12,7 @@ from rich.markup import escape
 import engine
 from engine.cli.demo import demo
 from engine.cli.loop import exit_status
+from engine.cli.mapping import app as mapping
 from engine.cli.migrate import migrate
 from engine.cli.plan import plan
 from engine.cli.report import report
@@ -51,6 +52,7 @@ app.command()(demo)
 app.command()(plan)
 app.command()(migrate)
 app.command()(verify)
+app.add_typer(mapping, name="map")
 app.command()(status)
 app.command()(report)
 app.command()(sandbox)

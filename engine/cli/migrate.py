@@ -18,6 +18,7 @@ from engine.cli.verify import After, Afterwards
 from engine.dashboard.model import build_report
 from engine.dashboard.report import format_of, write_report
 from engine.errors import EngineError
+from engine.remapping.source import remapped
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.engine import Engine
@@ -41,6 +42,7 @@ def migrate(
     files: asked.Files = True,
     artifacts: asked.Artifacts = True,
     remap: asked.Remap = None,
+    map_file: asked.MapFile = None,
     experiments_as: asked.ExperimentsAs = None,
     ids: asked.Ids = "keep",
     old_ledger: asked.OldLedger = None,
@@ -127,6 +129,7 @@ def migrate(
     if sample is not None and not plan:
         raise typer.BadParameter("only a plan can be made from a sample", param_hint="--sample")
     report_form = format_of(report) if report else None
+    mapping = asked.mapping_of(map_file)
     options = Options(
         selection=asked.selection(
             experiment=experiment, filter_by=filter, since=since, limit=limit, deleted=include_deleted
@@ -134,7 +137,7 @@ def migrate(
         history=history,
         files=files,
         artifacts=artifacts,
-        remap=arguments.pairs(remap or (), "--remap"),
+        remap=mapping.places(arguments.pairs(remap or (), "--remap")),
         concurrency=concurrency,
         max_rps=max_rps,
         patience_s=patience,
@@ -152,13 +155,17 @@ def migrate(
     origin = asked.source_of(
         source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
+    origin = remapped(origin, mapping)
     target = asked.destination_of(
         destination, key_variable=dest_api_key_env, experiments_as=experiments_as, ids=ids
     )
     engine = Engine(origin, target, options)
     if plan:
         raise typer.Exit(run_async(lambda: show_plan(engine, sample=sample, json=json)))
-    afterwards = Afterwards(level=verify.level, certificate=certificate, strict=strict, accepted=accept or ())
+    # What a mapping asked for needs no other acceptance.
+    afterwards = Afterwards(
+        level=verify.level, certificate=certificate, strict=strict, accepted={*(accept or ()), *mapping.kinds}
+    )
     console = Console(stderr=True, soft_wrap=True)
 
     async def both() -> int:

@@ -13,6 +13,8 @@ import typer
 from engine.cli import arguments
 from engine.protocols import Destination, Source, SystemOptions, open_destination, open_source
 from engine.records import Selection
+from engine.remapping.reading import read_mapping
+from engine.remapping.rules import Remapping
 
 WHAT: Final = "What to move"
 HOW: Final = "How it arrives"
@@ -74,6 +76,16 @@ Remap: TypeAlias = Annotated[
     typer.Option(
         metavar="SRC=DST",
         help="Send an experiment (or entity/project) to another project or entity/project. Repeatable.",
+        rich_help_panel=HOW,
+    ),
+]
+MapFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--map",
+        metavar="FILE",
+        help="Give other names on the way to projects, users, tags, config keys, metrics, artifacts, aliases "
+        "and references, as this YAML file says; engine map check FILE looks at it. --remap comes first.",
         rich_help_panel=HOW,
     ),
 ]
@@ -244,6 +256,15 @@ def selection(
         limit=limit,
         include_deleted=deleted,
     )
+
+
+def mapping_of(path: Path | None) -> Remapping:
+    """The mapping that was named; without one, nothing gets another name.
+
+    Raises:
+        ConfigError, PreflightError: something in it is wrong.
+    """
+    return Remapping() if path is None else read_mapping(path)
 
 
 def source_of(

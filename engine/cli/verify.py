@@ -18,6 +18,7 @@ from engine.cli import selecting as asked
 from engine.cli.loop import INTERRUPTED, on_interrupt, run_async
 from engine.cli.verify_display import following, show_findings
 from engine.protocols import Destination, Source
+from engine.remapping.source import remapped
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.identity import IdMap
 from engine.transfer.ledger import DEFAULT_STATE_DIR
@@ -63,6 +64,7 @@ def verify(
     files: asked.Files = True,
     artifacts: asked.Artifacts = True,
     remap: asked.Remap = None,
+    map_file: asked.MapFile = None,
     experiments_as: asked.ExperimentsAs = None,
     ids: asked.Ids = "keep",
     parse_params: asked.ParseParams = False,
@@ -93,13 +95,14 @@ def verify(
     2 wrong usage or configuration · 3 a side cannot be used · 130 interrupted
     """
     console = Console(stderr=True, soft_wrap=True)
+    mapping = asked.mapping_of(map_file)
     options = VerifyOptions(
         level=Level.DEEP if deep else level,
         selection=asked.selection(
             experiment=experiment, filter_by=filter, since=since, limit=limit, deleted=include_deleted
         ),
         parts=Options(history=history, files=files, artifacts=artifacts).parts,
-        remap=arguments.pairs(remap or (), "--remap"),
+        remap=mapping.places(arguments.pairs(remap or (), "--remap")),
         concurrency=concurrency,
         max_rps=max_rps,
         patience_s=patience,
@@ -116,6 +119,7 @@ def verify(
     origin = asked.source_of(
         source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
+    origin = remapped(origin, mapping)
     target = asked.destination_of(
         destination, key_variable=dest_api_key_env, experiments_as=experiments_as, ids=ids
     )

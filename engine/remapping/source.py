@@ -1,0 +1,347 @@
+"""A source whose records have their new names already.
+
+It stands in the place of the source that it wraps, so that destinations, plans and verifications need not
+know of it. Ids and namespaces of runs stay as they are: where a run goes is ``Context.remap``.
+
+Whatever gets another name is declared under ``…_renamed``. Two things of one run that would get the same name
+are a ``Conflict``, and the run is not moved; two projects that would are found before anything is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import pyarrow as pa
+
+from engine.errors import ConfigError, Conflict, Side
+from engine.fingerprints import fingerprint
+from engine.protocols import Measuring, Source, Unreadable
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    Blob,
+    HistoryChunk,
+    HistoryRows,
+    HistorySize,
+    MetricPoints,
+    Project,
+    Run,
+    RunFile,
+    Selection,
+    SystemInfo,
+)
+from engine.remapping.rules import (
+    ALIASES,
+    ARTIFACTS,
+    CONFIG,
+    METRICS,
+    NAMESPACES,
+    REFERENCES,
+    RENAMED,
+    TAGS,
+    USERS,
+    Remapping,
+    Rules,
+)
+from engine.transfer.context import Context
+
+T = TypeVar("T")
+
+SHOWN = 10
+"""Projects in one error."""
+
+
+@runtime_checkable
+class Renaming(Protocol):
+    """What a source is too if its runs name config keys and metrics in ``Run.extra`` as well."""
+
+    def renamed(self, run: Run, config: Mapping[str, str], metrics: Rules) -> Run:
+        """A run with the new names there.
+
+        Args:
+            config: those keys of the config that got another name.
+        """
+        ...
+
+
+def remapped(source: Source, remapping: Remapping) -> Source:
+    """The source with other names; itself if there are none to give."""
+    return RemappedSource(source, remapping) if remapping.sections else source
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """The locator of a run with new names: what the source knows it as."""
+
+    run: Run
+
+
+def original(record: Any) -> Any:
+    """A run as its source gave it; anything else as it is."""
+    return record.locator.run if isinstance(record, Run) and isinstance(record.locator, _Original) else record
+
+
+class RemappedSource:
+    """A source with other names; whatever else the wrapped source can do, this one can."""
+
+    def __init__(self, source: Source, remapping: Remapping) -> None:
+        self._source = source
+        self._rules = remapping
+        self.uri = source.uri
+        self._context: Context
+        self._artifact_names: dict[tuple[str, str, str], str] = {}
+        for name in dir(source):
+            if not name.startswith("_") and not hasattr(type(self), name) and name not in self.__dict__:
+                self._pass_on(name)
+        if isinstance(source, Measuring):
+            # On the instance, as not every source can: a protocol is looked for there as well.
+            self.history_sizes = self._history_sizes
+
+    def _pass_on(self, name: str) -> None:
+        """Offer what the source offers besides; of runs it is told the originals."""
+        member = getattr(type(self._source), name, None)
+        if not callable(member):
+            return
+        method = getattr(self._source, name)
+
+        def passed_on(*given: Any, **named: Any) -> Any:
+            return method(*map(original, given), **{key: original(value) for key, value in named.items()})
+
+        setattr(self, name, passed_on)
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
+        self._context = context
+        async with self._source.open(context) as info:
+            yield info
+
+    # -- projects ----------------------------------------------------------------------------------
+
+    async def projects(self, selection: Selection) -> AsyncGenerator[Project]:
+        """As the source.
+
+        Raises:
+            ConfigError: the mapping sends several projects to one place; all of them are named.
+        """
+        found = [project async for project in self._source.projects(selection)]
+        self._check_places(found)
+        for project in found:
+            yield project
+
+    def _check_places(self, projects: Iterable[Project]) -> None:
+        if NAMESPACES in self._rules.merge:
+            return
+        meeting: dict[str, list[str]] = defaultdict(list)
+        for namespace in (project.namespace for project in projects):
+            remap = self._context.remap
+            if goal := remap.get(namespace.path) or remap.get(namespace.project):
+                meeting[goal].append(str(namespace))
+        told = [f"{', '.join(sources)} → {goal}" for goal, sources in meeting.items() if len(sources) > 1]
+        if told:
+            more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+            raise ConfigError(
+                f"several projects would become one: {'; '.join(told[:SHOWN])}{more}",
+                side=Side.SOURCE,
+                remedy=f"send them elsewhere, or write merge: [{NAMESPACES}] into the mapping",
+            )
+
+    # -- runs --------------------------------------------------------------------------------------
+
+    async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
+        async with aclosing(self._source.runs(project, selection)) as runs:
+            async for run in runs:
+                yield run if isinstance(run, Unreadable) else self._run(run)
+
+    def _run(self, run: Run) -> Run | Unreadable:
+        subject = f"run {run.id}"
+        if not self._rules.renames:
+            return run
+        try:
+            config = self._new_names(CONFIG, run.config, subject)
+            labels = self._new_names(TAGS, run.labels, subject)
+            metrics = self._new_names(METRICS, run.summary or (), subject)
+        except Conflict as conflict:
+            return Unreadable(run.id, conflict)
+        user = self._of(USERS, run.user, subject)
+        summary = None if run.summary is None else _with_keys(run.summary, metrics)
+        changed = replace(
+            run,
+            config=_with_keys(run.config, config),
+            labels=_with_keys(run.labels, labels),
+            summary=summary,
+            tags=self._several(TAGS, run.tags, subject),
+            user=user,
+            # An MLflow run is shown under its user in this wording.
+            job_type=f"User {user}" if run.user and run.job_type == f"User {run.user}" else run.job_type,
+            locator=_Original(run),
+            fingerprint=run.fingerprint and fingerprint(run.fingerprint, self._rules.fingerprint),
+        )
+        if isinstance(self._source, Renaming):
+            return self._source.renamed(changed, config, self._rules[METRICS])
+        return changed
+
+    def _new_names(self, section: str, names: Iterable[str], subject: str) -> dict[str, str]:
+        """New names of those that get one, declared.
+
+        Raises:
+            Conflict: two would get the same.
+        """
+        rules, kept = self._rules[section], set(names)
+        if not rules:
+            return {}
+        renamed: dict[str, str] = {}
+        taken: dict[str, str] = {}
+        for name in sorted(kept):
+            new = rules.of(name)
+            if (other := taken.setdefault(new, name)) != name:
+                raise Conflict(
+                    f"{other!r} and {name!r} ({section}) would both become {new!r}",
+                    side=Side.SOURCE,
+                    subject=subject,
+                    remedy="choose another name in the mapping; see engine map explain",
+                )
+            if new != name:
+                renamed[name] = new
+                self._declare(section, subject, name, new)
+        return renamed
+
+    def _of(self, section: str, name: str | None, subject: str) -> str | None:
+        new = name if name is None else self._rules[section].of(name)
+        if name is not None and new is not None and new != name:
+            self._declare(section, subject, name, new)
+        return new
+
+    def _several(self, section: str, names: Sequence[str], subject: str) -> tuple[str, ...]:
+        """New names, each once, in their order."""
+        rules = self._rules[section]
+        if not rules:
+            return tuple(names)
+        return tuple(dict.fromkeys(self._of(section, name, subject) or name for name in names))
+
+    def _declare(self, section: str, subject: str, name: str, new: str) -> None:
+        self._context.lose(RENAMED[section], subject, f"{name!r} became {new!r}, as the mapping asks")
+
+    # -- histories ---------------------------------------------------------------------------------
+
+    async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
+        """As the source, with other keys.
+
+        Raises:
+            Conflict: two keys would become one.
+        """
+        keys = _Keys(self._rules[METRICS], f"run {run.id}")
+        async with aclosing(self._source.history(original(run))) as chunks:
+            async for chunk in chunks:
+                yield keys.renamed(chunk) if keys.rules else chunk
+
+    async def _history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
+        assert isinstance(self._source, Measuring)
+        sizes = await self._source.history_sizes([original(run) for run in runs])
+        rules = self._rules[METRICS]
+        return {run_id: replace(size, keys=tuple(map(rules.of, size.keys))) for run_id, size in sizes.items()}
+
+    # -- files and artifacts -----------------------------------------------------------------------
+
+    async def files(self, run: Run) -> AsyncGenerator[RunFile]:
+        async with aclosing(self._source.files(original(run))) as files:
+            async for file in files:
+                yield file
+
+    async def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
+        """As the source, with other names.
+
+        Raises:
+            Conflict: two collections would become one.
+        """
+        async with aclosing(self._source.artifacts(original(run))) as artifacts:
+            async for artifact in artifacts:
+                yield self.artifact(artifact)
+
+    def artifact(self, artifact: Artifact) -> Artifact:
+        """A version with its new names.
+
+        Raises:
+            Conflict: another collection has that name already.
+        """
+        # So that the provenance of the run tells of it.
+        subject = f"run {artifact.run_id}" if artifact.run_id else f"artifact {artifact.name}"
+        name = self._of(ARTIFACTS, artifact.name, subject) or artifact.name
+        if name != artifact.name or name in self._rules[ARTIFACTS].targets:
+            place = (artifact.namespace.path, artifact.type, name)
+            other = self._artifact_names.setdefault(place, artifact.name)
+            if other != artifact.name and ARTIFACTS not in self._rules.merge:
+                raise Conflict(
+                    f"the artifacts {other!r} and {artifact.name!r} would both become {name!r}",
+                    side=Side.SOURCE,
+                    subject=f"artifact {artifact.name}",
+                    remedy=f"choose another name in the mapping, or write merge: [{ARTIFACTS}]",
+                )
+        return replace(
+            artifact,
+            name=name,
+            aliases=self._several(ALIASES, artifact.aliases, subject),
+            tags=self._several(TAGS, artifact.tags, subject),
+        )
+
+    async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+        rules, subject = self._rules[REFERENCES], f"artifact {artifact.name}"
+        async with aclosing(self._source.entries(artifact)) as entries:
+            async for entry in entries:
+                if entry.ref is None or (ref := self._of(REFERENCES, entry.ref, subject)) == entry.ref:
+                    yield entry
+                    continue
+                # What has no checksum has its own address in that place.
+                digest = None if entry.digest is None else rules.of(entry.digest)
+                yield replace(entry, ref=ref, digest=digest)
+
+    async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        async with aclosing(self._source.read(blob, offset)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+class _Keys:
+    """New keys of one history.
+
+    Raises:
+        Conflict: from ``renamed``, if two keys would become one.
+    """
+
+    def __init__(self, rules: Rules, subject: str) -> None:
+        self.rules = rules
+        self._subject = subject
+        self._new: dict[str, str] = {}
+        self._taken: dict[str, str] = {}
+
+    def _of(self, key: str) -> str:
+        if key in self._new:
+            return self._new[key]
+        new = self._new[key] = self.rules.of(key)
+        if (other := self._taken.setdefault(new, key)) != key:
+            raise Conflict(
+                f"the metrics {other!r} and {key!r} would both become {new!r}",
+                side=Side.SOURCE,
+                subject=self._subject,
+                remedy="choose another name in the mapping; see engine map explain",
+            )
+        return new
+
+    def renamed(self, chunk: HistoryChunk) -> HistoryChunk:
+        if isinstance(chunk, HistoryRows):
+            rows = [{self._of(key): value for key, value in row.items()} for row in chunk.rows]
+            return replace(chunk, rows=rows)
+        column = chunk.batch.column("key")
+        names = pa.array([self._of(key) for key in column.dictionary.to_pylist()], pa.string())
+        renamed = pa.DictionaryArray.from_arrays(column.indices, names)
+        columns = [
+            renamed if name == "key" else chunk.batch.column(name) for name in chunk.batch.schema.names
+        ]
+        return MetricPoints(batch=pa.RecordBatch.from_arrays(columns, schema=chunk.batch.schema))
+
+
+def _with_keys(values: Mapping[str, T], names: Mapping[str, str]) -> Mapping[str, T]:
+    return {names.get(key, key): value for key, value in values.items()} if names else values
