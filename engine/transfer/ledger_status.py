@@ -122,8 +122,8 @@ def read_status(state_dir: Path, ledger: str | None = None) -> list[MigrationSta
         ledger: URL of a database that has it instead.
 
     Raises:
-        ConfigError: there is no ledger, or it cannot be opened.
-        Outage: it is none.
+        ConfigError: there is no ledger.
+        EngineError: it cannot be read.
     """
     if ledger is None:
         path = state_dir / LEDGER
@@ -135,6 +135,8 @@ def read_status(state_dir: Path, ledger: str | None = None) -> list[MigrationSta
         ledger = sqlite_url(path)
     store = Store(ledger, writes=False)
     try:
+        if not store.exists():
+            raise ConfigError(f"there is no ledger in {store.shown}", remedy="name another one with --ledger")
         return status_of(store)
     finally:
         store.close()
