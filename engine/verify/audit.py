@@ -78,6 +78,10 @@ class Audit(Protocol):
         """What is said of a run that was read back, without what changes by itself."""
         ...
 
+    def counted(self, found: Run) -> Mapping[str, int]:
+        """How many ``files`` and ``artifacts`` a run has, as far as the list of runs told."""
+        ...
+
     def told(self, found: Run) -> Sequence[Loss]:
         """What the run itself tells of what did not arrive as it was."""
         ...
@@ -195,6 +199,9 @@ class AsIs:
             else:
                 facts[(field.name,)] = value
         return facts
+
+    def counted(self, found: Run) -> Mapping[str, int]:  # noqa: ARG002
+        return {}
 
     def told(self, found: Run) -> Sequence[Loss]:  # noqa: ARG002
         return ()

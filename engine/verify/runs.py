@@ -75,10 +75,14 @@ class RunCheck:
         if self.scope.level is not Level.COUNTS:
             parts["history"] = self._history
         parts |= {"files": self._files, "artifacts": self._artifacts}
+        counted = self.scope.audit.counted(self.found) if self.scope.level is Level.COUNTS else {}
         for part, compare in parts.items():
             if part == "run" or part in self.scope.parts:
                 try:
-                    self.roots[part] = await compare()
+                    if part in counted:
+                        await self._count(part, counted[part])
+                    else:
+                        self.roots[part] = await compare()
                 except Exception as error:  # noqa: BLE001 - becomes a finding
                     self._unread(part, error)
         self.scope.findings.counts.runs += 1
@@ -179,6 +183,23 @@ class RunCheck:
             for key, name in zip(keys, names, strict=True)
             if key in wanted and name in there
         }
+
+    # -- counts ----------------------------------------------------------------------------------
+
+    async def _count(self, part: str, found: int) -> None:
+        """Whether there may be as many as there must; servers have some of their own besides."""
+        audit, counts = self.scope.audit, self.scope.findings.counts
+        if part == "files":
+            files = await inventory(self.scope.source.files(self.run), audit.expected_file)
+            counts.files += len(files)
+            expected = len({*files, *audit.added_files(self.run)})
+        else:
+            # Versions of the same content may be one there.
+            names = {audit.artifact_name(one) async for one in self.scope.source.artifacts(self.run)}
+            expected = len(names)
+            counts.artifacts += expected
+        if found < expected:
+            self._differ("missing", part, f"{expected} {part} expected, {found} found")
 
     # -- files -----------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from engine.wandb.files import METADATA
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.placement import Placement
+from engine.wandb.reading.runs import counts_of
 from engine.wandb.replica import is_replica
 from engine.wandb.run_ids import IdPolicy, RunIds
 from engine.wandb.source import WandbSource
@@ -292,6 +293,11 @@ class WandbAudit:
             elif key not in _NOT_COMPARED:
                 facts[PROVENANCE, key] = value
         return facts
+
+    def counted(self, found: Run) -> Mapping[str, int]:
+        counts = counts_of(found)
+        known = {"files": counts.files, "artifacts": counts.artifacts}
+        return {part: count for part, count in known.items() if count is not None}
 
     def told(self, found: Run) -> Sequence[Loss]:
         return [

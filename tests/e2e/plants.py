@@ -146,6 +146,16 @@ HISTORY: dict[str, Case] = {
 
 
 SAID: dict[str, Case] = {
+    "a number of files": (
+        "sweep-2",
+        lambda s, i: s.change("DELETE FROM run_files WHERE run = ?", s.number(i("sweep-2"))),
+        ("missing", "files", "1 files expected, 0 found"),
+    ),
+    "a number of artifacts": (
+        "sweep-2",
+        lambda s, i: s.change("DELETE FROM run_outputs WHERE run = ?", s.number(i("sweep-2"))),
+        ("missing", "artifacts", "1 artifacts expected, 0 found"),
+    ),
     "the name": (
         "sweep-1",
         lambda s, i: s.field(i("sweep-1"), "display_name", "x"),
@@ -274,6 +284,9 @@ SAID: dict[str, Case] = {
         lambda s, i: s.field(i("sweep-1"), "name", "elsewhere"),
         ("missing", "run", "is missing in e2e/copy"),
     ),
+}
+
+CONTENT: dict[str, Case] = {
     "a file that every run has": (
         "sweep-1",
         lambda s, i: s.change("DELETE FROM run_files WHERE run = ?", s.number(i("sweep-1"))),
@@ -284,9 +297,6 @@ SAID: dict[str, Case] = {
         lambda s, i: s.change("UPDATE run_files SET name = 'x' WHERE run = ?", s.number(i("sweep-1"))),
         ("missing", "file", "wandb-metadata.json"),
     ),
-}
-
-CONTENT: dict[str, Case] = {
     "a missing edge": (
         "sweep-2",
         lambda s, i: s.change("DELETE FROM run_outputs WHERE run = ?", s.number(i("sweep-2"))),
