@@ -12,7 +12,16 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from engine.errors import ConfigError, EngineError, PreflightError
-from engine.remapping.rules import MERGING, NAMESPACES, REFERENCES, SECTIONS, Remapping, Rule, Rules
+from engine.remapping.rules import (
+    MERGEABLE,
+    MERGING,
+    NAMESPACES,
+    REFERENCES,
+    SECTIONS,
+    Remapping,
+    Rule,
+    Rules,
+)
 from engine.selection import REGEX
 
 VERSION: Final = "1"
@@ -156,10 +165,10 @@ class _Reader:
             return
         for item in node.value:
             named = item.value if isinstance(item, ScalarNode) else ""
-            if named in SECTIONS:
+            if named in MERGEABLE:
                 yield named
             else:
-                self._wrong(item, f"there is no section {named!r} to merge", _nearest(named, SECTIONS))
+                self._wrong(item, f"there is no section {named!r} to merge", _nearest(named, MERGEABLE))
 
     def _no_two_to_one(self, section: str, rules: Rules, keys: dict[ScalarNode, Node]) -> None:
         first: dict[str, Rule] = {}
@@ -172,11 +181,12 @@ class _Reader:
         for rule in rules.rules:
             if rule.is_pattern:
                 continue
+            remedy = f"write merge: [{section}] if they are the same thing" if section in MERGEABLE else None
             if (other := first.setdefault(rule.new, rule)) is not rule:
                 self._wrong(
                     nodes[rule.old],
                     f"{rule.old!r} and {other.old!r} (line {other.line}) would both become {rule.new!r}",
-                    f"choose another name, or write merge: [{section}] if they are the same thing",
+                    f"choose another name{f', or {remedy}' if remedy else ''}",
                 )
 
 

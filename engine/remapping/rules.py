@@ -35,6 +35,9 @@ SECTIONS: Final[Mapping[str, str]] = {
 MERGING: Final = frozenset({USERS, TAGS, REFERENCES})
 """Sections in which several names may become one without anything being lost."""
 
+MERGEABLE: Final = (NAMESPACES, CONFIG, METRICS)
+"""Sections in which they may if the mapping says so: different runs may have called one thing differently."""
+
 RENAMED: Final[Mapping[str, str]] = {
     USERS: "user_renamed",
     TAGS: "tag_renamed",

@@ -19,20 +19,23 @@ import pyarrow as pa
 
 from engine.errors import ConfigError, Conflict, Side
 from engine.fingerprints import fingerprint
-from engine.protocols import Measuring, Source, Unreadable
+from engine.protocols import CollectionSource, Measuring, Source, Unreadable
 from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    Collection,
     HistoryChunk,
     HistoryRows,
     HistorySize,
     MetricPoints,
+    Namespace,
     Project,
     Run,
     RunFile,
     Selection,
     SystemInfo,
+    Version,
 )
 from engine.remapping.rules import (
     ALIASES,
@@ -93,13 +96,15 @@ class RemappedSource:
         self._rules = remapping
         self.uri = source.uri
         self._context: Context
-        self._artifact_names: dict[tuple[str, str, str], str] = {}
+        self._artifact_names: dict[tuple[str, str], str] = {}
         for name in dir(source):
             if not name.startswith("_") and not hasattr(type(self), name) and name not in self.__dict__:
                 self._pass_on(name)
         if isinstance(source, Measuring):
             # On the instance, as not every source can: a protocol is looked for there as well.
             self.history_sizes = self._history_sizes
+        if isinstance(source, CollectionSource):
+            self.collections, self.collection = self._collections, self._collection
 
     def _pass_on(self, name: str) -> None:
         """Offer what the source offers besides; of runs it is told the originals."""
@@ -269,22 +274,46 @@ class RemappedSource:
         """
         # So that the provenance of the run tells of it.
         subject = f"run {artifact.run_id}" if artifact.run_id else f"artifact {artifact.name}"
-        name = self._of(ARTIFACTS, artifact.name, subject) or artifact.name
-        if name != artifact.name or name in self._rules[ARTIFACTS].targets:
-            place = (artifact.namespace.path, artifact.type, name)
-            other = self._artifact_names.setdefault(place, artifact.name)
-            if other != artifact.name and ARTIFACTS not in self._rules.merge:
-                raise Conflict(
-                    f"the artifacts {other!r} and {artifact.name!r} would both become {name!r}",
-                    side=Side.SOURCE,
-                    subject=f"artifact {artifact.name}",
-                    remedy=f"choose another name in the mapping, or write merge: [{ARTIFACTS}]",
-                )
         return replace(
             artifact,
-            name=name,
+            name=self._artifact_name(artifact.namespace, artifact.name, subject),
             aliases=self._several(ALIASES, artifact.aliases, subject),
             tags=self._several(TAGS, artifact.tags, subject),
+        )
+
+    def _artifact_name(self, namespace: Namespace, old: str, subject: str) -> str:
+        name = self._of(ARTIFACTS, old, subject) or old
+        if name != old or name in self._rules[ARTIFACTS].targets:
+            other = self._artifact_names.setdefault((namespace.path, name), old)
+            if other != old:
+                raise Conflict(
+                    f"the artifacts {other!r} and {old!r} would both become {name!r}",
+                    side=Side.SOURCE,
+                    subject=f"artifact {old}",
+                    remedy="choose another name in the mapping; see engine map explain",
+                )
+        return name
+
+    async def _collections(self, project: Project) -> AsyncGenerator[Collection]:
+        assert isinstance(self._source, CollectionSource)
+        async with aclosing(self._source.collections(project)) as collections:
+            async for collection in collections:
+                yield self._named(collection)
+
+    def _named(self, collection: Collection) -> Collection:
+        subject = f"artifact {collection.name}"
+        return replace(
+            collection,
+            name=self._artifact_name(collection.namespace, collection.name, subject),
+            tags=self._several(TAGS, collection.tags, subject),
+        )
+
+    async def _collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
+        assert isinstance(self._source, CollectionSource)
+        old = self._artifact_names.get((collection.namespace.path, collection.name), collection.name)
+        found, versions = await self._source.collection(replace(collection, name=old))
+        return self._named(found), tuple(
+            replace(version, artifact=self.artifact(version.artifact)) for version in versions
         )
 
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:

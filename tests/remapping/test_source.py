@@ -1,0 +1,196 @@
+"""What a source gives has its new names, whatever the destination; what would collide is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine import ConfigError, Engine, Options
+from engine.errors import Conflict
+from engine.protocols import LogSource, Measuring, Unreadable
+from engine.records import Artifact, ArtifactEntry, HistoryRows, Namespace, Run
+from engine.remapping.reading import parse_mapping
+from engine.remapping.source import RemappedSource, remapped
+from engine.transfer.context import Context
+from engine.wandb.source import WandbSource
+from tests.memory import MemoryDestination, MemoryRun, MemorySource, Point
+
+pytestmark = pytest.mark.anyio
+
+POINTS: list[Point] = [("loss", 0, 1, 0.5), ("val_loss", 0, 1, 0.6), ("acc", 1, 2, 0.7)]
+RUN = Run(
+    id="r1",
+    namespace=Namespace("", "vision"),
+    config={"lr": 1, "depth": 3},
+    summary={"loss": 0.5},
+    tags=("prod", "production", "x"),
+    labels={"prod": "yes"},
+    user="ann",
+    job_type="User ann",
+)
+MAPPING = r"""
+version: 1
+namespaces: {vision: seeing}
+users: {ann: anna}
+tags: {prod: production}
+config: {lr: learning_rate}
+metrics: {loss: train/loss, 're:val_(.*)': 'val/\1'}
+artifacts: {re:data-.*: data}
+aliases: {best: chosen}
+references: {s3://old/: s3://new/}
+"""
+
+
+def filled(*runs: MemoryRun) -> MemorySource:
+    return MemorySource({"vision": list(runs or [MemoryRun(RUN, history=POINTS)])})
+
+
+async def moved(source: MemorySource, mapping: str, destination: MemoryDestination, **given: Any) -> Any:
+    rules = parse_mapping(mapping)
+    options = Options(remap=rules.places({}), **given)
+    async with Engine(remapped(source, rules), destination, options) as engine:
+        return await engine.run()
+
+
+async def test_a_destination_gets_the_new_names():
+    destination = MemoryDestination()
+    result = await moved(filled(), MAPPING, destination)
+    (held,) = destination.written.values()
+    assert held.run.config == {"learning_rate": 1, "depth": 3}
+    assert held.run.summary == {"train/loss": 0.5}
+    assert held.run.tags == ("production", "x")
+    assert held.run.labels == {"production": "yes"}
+    assert (held.run.user, held.run.job_type) == ("anna", "User anna")
+    assert {key for key, *_ in held.history} == {"train/loss", "val/loss", "acc"}
+    assert dict(result.losses) == {
+        "config_renamed": 1,
+        "metric_renamed": 1,
+        "tag_renamed": 2,
+        "user_renamed": 1,
+    }
+
+
+async def test_other_rules_bring_a_run_again_and_the_same_rules_do_not(tmp_path):
+    destination = MemoryDestination()
+    first = await moved(filled(), MAPPING, destination, state_dir=tmp_path)
+    again = await moved(filled(), MAPPING, destination, state_dir=tmp_path)
+    other = await moved(filled(), MAPPING.replace("rate", "speed"), destination, state_dir=tmp_path)
+    assert [(each.runs_done, each.runs_skipped) for each in (first, again, other)] == [(1, 0), (0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [("config: {lr: depth}", "'depth' and 'lr' (config)"), ("metrics: {re:.*: m}", "both become 'm'")],
+)
+async def test_a_run_in_which_two_keys_would_become_one_is_not_moved(section: str, told: str):
+    destination = MemoryDestination()
+    run = replace(RUN, summary={"loss": 0.5, "acc": 0.7})
+    result = await moved(filled(MemoryRun(run)), f"version: 1\n{section}", destination)
+    (failure,) = result.failures
+    assert told in failure.message
+    assert not destination.written
+
+
+async def test_keys_that_only_a_history_has_are_looked_at_too(context: Context):
+    source = RemappedSource(filled(), parse_mapping("version: 1\nmetrics: {acc: loss}"))
+    async with source.open(context):
+        (run,) = [run async for run in source.runs(*await listed(source))]
+        assert isinstance(run, Run)
+        with pytest.raises(Conflict, match=r"'acc' and 'loss'|'loss' and 'acc'"):
+            assert [chunk async for chunk in source.history(run)]
+
+
+async def listed(source: Any) -> Any:
+    from engine.records import Selection
+
+    (project,) = [project async for project in source.projects(Selection())]
+    return project, Selection()
+
+
+async def test_projects_that_would_become_one_are_found_before_anything_is_moved():
+    source = MemorySource({"a": [], "b": [], "c": [], "d": [], "e": []})
+    destination = MemoryDestination()
+    mapping = "version: 1\nnamespaces: {a: x, 're:[bc]': y, 're:d|e': z}"
+    with pytest.raises(ConfigError, match=r"b, c → y; d, e → z") as caught:
+        await moved(source, mapping, destination)
+    assert "merge: [namespaces]" in str(caught.value)
+    await moved(source, f"{mapping}\nmerge: [namespaces]", destination)
+
+
+class Artifacts(MemorySource):
+    async def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
+        for name in ("data-1", "model", *(["data-2"] if run.id == "r2" else [])):
+            yield Artifact(
+                namespace=run.namespace, name=name, type="d", run_id=run.id, aliases=("best", "latest")
+            )
+
+    async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+        yield ArtifactEntry(path="a", ref="s3://old/a", digest="s3://old/a")
+        yield ArtifactEntry(path="b", ref="s3://old/b", digest="etag")
+        yield ArtifactEntry(path="c", ref="gs://old/c", digest="gs://old/c")
+
+
+async def test_artifacts_aliases_and_references_get_their_names(context: Context):
+    source = RemappedSource(Artifacts({}), parse_mapping(MAPPING))
+    async with source.open(context):
+        first, second = [artifact async for artifact in source.artifacts(RUN)]
+        assert [first.name, second.name] == ["data", "model"]
+        assert first.aliases == ("chosen", "latest")
+        found = [(entry.ref, entry.digest) async for entry in source.entries(first)]
+    assert found == [
+        ("s3://new/a", "s3://new/a"),
+        ("s3://new/b", "etag"),
+        ("gs://old/c", "gs://old/c"),
+    ]
+    (told, *_) = context.losses.of_run("run r1")
+    assert told.kind == "alias_renamed"
+
+
+async def test_artifacts_that_would_become_one_are_refused(context: Context):
+    source = RemappedSource(Artifacts({}), parse_mapping(MAPPING))
+    async with source.open(context):
+        with pytest.raises(Conflict, match="'data-1' and 'data-2' would both become 'data'"):
+            assert [artifact async for artifact in source.artifacts(replace(RUN, id="r2"))]
+
+
+async def test_rows_get_new_keys(context: Context):
+    class Rows(MemorySource):
+        async def history(self, run: Run) -> AsyncGenerator[HistoryRows]:
+            assert run == RUN, "the source is asked with its own record"
+            yield HistoryRows(first=0, rows=[{"_step": 0, "loss": 1.0}, {"_step": 1, "val_a": 2.0}])
+
+    source = RemappedSource(Rows({"vision": [MemoryRun(RUN)]}), parse_mapping(MAPPING))
+    async with source.open(context):
+        (run,) = [run async for run in source.runs(*await listed(source))]
+        assert not isinstance(run, Unreadable)
+        run = replace(run, locator=replace(run.locator, run=RUN))  # type: ignore[type-var]
+        (chunk,) = [chunk async for chunk in source.history(run)]
+    assert chunk == HistoryRows(first=0, rows=[{"_step": 0, "train/loss": 1.0}, {"_step": 1, "val/a": 2.0}])
+
+
+def test_what_the_source_can_do_besides_the_wrapper_can():
+    rules = parse_mapping(MAPPING)
+    wandb = RemappedSource(WandbSource("https://localhost/a/b"), rules)
+    assert isinstance(wandb, LogSource)
+    assert isinstance(wandb, Measuring)
+    plain = RemappedSource(MemorySource({}), rules)
+    assert not isinstance(plain, LogSource)
+    assert not isinstance(plain, Measuring)
+
+
+def test_definitions_of_metrics_follow_their_metrics():
+    own = {"m": [{"1": "loss", "5": 2, "6": [1]}, {"1": "step", "4": "loss"}, {"2": "val_*"}], "t": {}}
+    run = replace(RUN, extra={"wandb": {"_wandb": own, "descriptions": {"lr": "rate"}}})
+    source = WandbSource("https://localhost/a/b")
+    changed = source.renamed(run, {"lr": "learning_rate"}, parse_mapping(MAPPING)["metrics"]).extra["wandb"]
+    assert changed["descriptions"] == {"learning_rate": "rate"}
+    names = [(each.get("1"), each.get("4")) for each in changed["_wandb"]["m"]]
+    assert names == [("train/loss", None), ("step", "train/loss"), (None, None)]
+
+
+@pytest.fixture
+def context(tmp_path) -> Context:
+    return Context(spool=tmp_path)
