@@ -16,8 +16,6 @@ import orjson
 from engine.errors import NotFound, Side
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import (
-    Artifact,
-    ArtifactEntry,
     DatasetInput,
     Json,
     Loss,
@@ -32,7 +30,7 @@ from engine.records import (
 from engine.transfer.context import Context, LossLedger
 from engine.verify.values import ANYTHING, Fact, Facts, OneOf
 from engine.wandb import names, uri
-from engine.wandb.digests import artifact_digest
+from engine.wandb.audit_artifacts import ArtifactAudit
 from engine.wandb.files import METADATA
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
@@ -61,10 +59,8 @@ _OPEN_STATES: Final = frozenset({"running", "crashed", "preempting", "preempted"
 _NOT_COMPARED: Final = frozenset({"source", "url", "losses", "history"})
 """Of the provenance: how the store was reached then, and what the writer says of itself."""
 
-MORE_METADATA: Final = "more_metadata"
 
-
-class WandbAudit:
+class WandbAudit(ArtifactAudit):
     """A W&B destination read back; see ``engine.verify.audit.Audit``.
 
     Args:
@@ -328,81 +324,6 @@ class WandbAudit:
     def added_files(self, run: Run) -> Collection[str]:  # noqa: ARG002
         return (METADATA,)
 
-    def artifact_name(self, artifact: Artifact) -> tuple[str, str]:
-        return names.artifact_type(artifact.type), names.artifact_name(artifact.name)
-
-    def keeps(self, found: Artifact) -> bool:
-        return not found.type.startswith("wandb-")
-
-    def origin(self, found: Artifact) -> int | None:
-        version = _origin(found).get("version")
-        return version if type(version) is int else None
-
-    def expected_artifact(self, artifact: Artifact) -> Facts:
-        plain, subject = Plain(), f"artifact {artifact.name}"
-        type_, name = self.artifact_name(artifact)
-        aliases = {alias for alias in artifact.aliases if names.is_alias(alias)} - {"latest"}
-        tags = {tag for tag in artifact.tags if names.is_artifact_tag(tag)}
-        if "ARTIFACT_TAGS" not in self._source.features:
-            tags = set()
-        for kind, dropped in (
-            ("alias_dropped", {*artifact.aliases} - aliases - {"latest"}),
-            ("tag_dropped", {*artifact.tags} - tags),
-        ):
-            if dropped:
-                self._context.lose(kind, subject, ", ".join(map(repr, sorted(dropped))), len(dropped))
-        origin: dict[str, Json] = {
-            "run_id": artifact.run_id,
-            "created_at": artifact.created_at,
-            "version": artifact.version,
-            "name": clean_text(artifact.name) if artifact.name != name else None,
-            "type": artifact.type if artifact.type != type_ else None,
-            "metadata": artifact.metadata.get(PROVENANCE),
-        }
-        return {
-            ("description",): clean_text(artifact.description or "") or None,
-            # Which of several versions is the latest is up to the server; of a single one it is clear.
-            ("alias", "latest"): True if artifact.version is None else ANYTHING,
-            **{("alias", alias): True for alias in aliases},
-            **{("tag", tag): True for tag in tags},
-            **{("metadata", k): plain.of(v) for k, v in artifact.metadata.items() if k != PROVENANCE},
-            **{(PROVENANCE, key): value for key, value in origin.items() if value is not None},
-        }
-
-    def found_artifact(self, artifact: Artifact) -> Facts:
-        origin = dict(_origin(artifact))
-        more = origin.pop(MORE_METADATA, {})
-        own = {key: value for key, value in artifact.metadata.items() if key != PROVENANCE}
-        return {
-            ("description",): artifact.description,
-            **{("alias", alias): True for alias in artifact.aliases},
-            **{("tag", tag): True for tag in artifact.tags},
-            **{("metadata", key): value for key, value in {**own, **more}.items()},
-            **{(PROVENANCE, key): value for key, value in origin.items()},
-        }
-
-    def expected_entry(self, entry: ArtifactEntry, subject: str) -> ArtifactEntry | None:
-        path = names.downloadable_path(entry.path)
-        if not names.is_safe_path(path):
-            return None
-        if path != entry.path:
-            self._context.lose("path_renamed", subject, f"{entry.path!r} became {path!r}")
-        if entry.ref is None:
-            return replace(entry, path=path)
-        ref = without_passwords(entry.ref)
-        if ref != entry.ref:
-            self._context.lose("password_redacted", subject, f"reference {entry.path!r}")
-        return replace(
-            entry, path=path, ref=ref, digest=without_passwords(entry.digest or entry.md5 or ref), md5=None
-        )
-
-    def refuses(self, path: str, others: Collection[str]) -> bool:
-        parents = path.split("/")[:-1]
-        return any("/".join(parents[:depth]) in others for depth in range(1, len(parents) + 1))
-
-    def content_digest(self, entries: Mapping[str, str]) -> str | None:
-        return artifact_digest(entries.items())
-
 
 def _tags(run: Run) -> list[str]:
     """The tags that a server holds of a run."""
@@ -417,11 +338,6 @@ def _of_client(run: Run) -> Facts:
 
 def _provenance(found: Run) -> Mapping[str, Json]:
     told = found.config.get(PROVENANCE)
-    return told if isinstance(told, dict) else {}
-
-
-def _origin(found: Artifact) -> Mapping[str, Json]:
-    told = found.metadata.get(PROVENANCE)
     return told if isinstance(told, dict) else {}
 
 

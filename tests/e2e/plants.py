@@ -387,21 +387,3 @@ CONTENT: dict[str, Case] = {
         ("changed", "entry", "is a reference to 's3://b/k'"),
     ),
 }
-
-BYTES: dict[str, Case] = {
-    "one byte": (
-        "deleted",
-        lambda s, i: s.replace(s.blob(i("deleted"), "a.bin"), bytes(range(1, 256)) + b"!"),
-        ("changed", "entry", "entry 'a.bin' bytes with MD5", "came"),
-    ),
-    "a truncated file": (
-        "deleted",
-        lambda s, i: s.replace(s.blob(i("deleted"), "a.bin"), bytes(100)),
-        ("changed", "entry", "entry 'a.bin'", "cannot be read whole"),
-    ),
-    "lost bytes": (
-        "deleted",
-        lambda s, i: s.lose(s.blob(i("deleted"), "a.bin")),
-        ("missing", "entry", "entry 'a.bin' is listed, but its bytes are missing"),
-    ),
-}

@@ -21,7 +21,7 @@ from engine.sandbox import Account
 from engine.verify.findings import Difference, Findings, Level
 from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.planting import Spoiler
-from tests.e2e.plants import BYTES, CONTENT, HISTORY, SAID, Case
+from tests.e2e.plants import CONTENT, HISTORY, SAID, Case
 from tests.e2e.transfers import Target, migrate
 from tests.servers import RunningSandbox, running_sandbox
 from tests.stores import BEGAN, Sql, Store, ordinary_store, put, sqlite_store
@@ -113,6 +113,25 @@ def test_what_was_declared_is_what_the_runs_tell_of_themselves(copy: Copy) -> No
 
 
 # -- a copy that is not ----------------------------------------------------------------------------
+
+
+BYTES: dict[str, Case] = {
+    "one byte": (
+        "deleted",
+        lambda s, i: s.replace(s.blob(i("deleted"), "a.bin"), bytes(range(1, 256)) + b"!"),
+        ("changed", "entry", "entry 'a.bin' bytes with MD5", "came"),
+    ),
+    "a truncated file": (
+        "deleted",
+        lambda s, i: s.replace(s.blob(i("deleted"), "a.bin"), bytes(100)),
+        ("changed", "entry", "entry 'a.bin'", "cannot be read whole"),
+    ),
+    "lost bytes": (
+        "deleted",
+        lambda s, i: s.lose(s.blob(i("deleted"), "a.bin")),
+        ("missing", "entry", "entry 'a.bin' is listed, but its bytes are missing"),
+    ),
+}
 
 
 def planted(copy: Copy, tmp_path: Path, case: Case, level: Level) -> None:
