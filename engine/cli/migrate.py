@@ -168,6 +168,8 @@ def migrate(
     )
     console = Console(stderr=True, soft_wrap=True)
 
+    afterwards.check()
+
     async def both() -> int:
         status = await transfer(engine, console, json=json)
         return await afterwards.follow(origin, target, options, engine.result, status, console, json=json)

@@ -15,9 +15,10 @@ from rich.markup import escape
 
 from engine.cli import arguments
 from engine.cli import selecting as asked
-from engine.cli.loop import INTERRUPTED, on_interrupt, run_async
+from engine.cli.loop import INTERRUPTED, exit_status, on_interrupt, run_async
 from engine.cli.verify_display import following, show_findings
-from engine.protocols import Destination, Source
+from engine.errors import EngineError
+from engine.protocols import Destination, Source, Verifiable
 from engine.remapping.source import remapped
 from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.identity import IdMap
@@ -228,6 +229,16 @@ class Afterwards:
     strict: bool = False
     accepted: Collection[str] = ()
 
+    def check(self) -> None:
+        """Whether a certificate can be written where it was asked for, before anything is begun.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if self.level is not None and self.certificate is not None:
+            with certificate(self.certificate):
+                pass
+
     async def follow(
         self,
         origin: Source,
@@ -249,20 +260,22 @@ class Afterwards:
                 console.print("[yellow]not verified[/], because the migration did not come to its end")
             return status
         findings = None
-        if self.level is not None and (why := _not_worth_it(options, result)) is not None:
+        if self.level is not None and (why := _not_worth_it(target, options, result)) is not None:
             console.print(f"[yellow]not verified[/]: {why}")
         elif self.level is not None:
             state_dir, url = options.state_dir, options.ledger
-            async with read_ledger(origin.uri, target.uri, state_dir=state_dir, url=url) as known:
-                findings = await compare(
-                    origin,
-                    target,
-                    replace(_as_migrated(options, result, self.level), ids=IdMap(known)),
-                    self.certificate or (state_dir or DEFAULT_STATE_DIR) / NAME,
-                    console,
-                    json=json,
-                    transfer=result,
-                )
+            asked_for = _as_migrated(options, result, self.level)
+            path = self.certificate or (state_dir or DEFAULT_STATE_DIR) / NAME
+            try:
+                async with read_ledger(origin.uri, target.uri, state_dir=state_dir, url=url) as known:
+                    asked_for = replace(asked_for, ids=IdMap(known))
+                    findings = await compare(
+                        origin, target, asked_for, path, console, json=json, transfer=result
+                    )
+            except EngineError as error:
+                # All that was moved has arrived; that must not look as if it had not.
+                console.print(f"[red]verification stopped:[/] {escape(str(error))}", highlight=False)
+                return exit_status(error)
             if findings is None:
                 return INTERRUPTED
             status = max(status, findings.exit_status)
@@ -272,7 +285,9 @@ class Afterwards:
         return 1 if refused else status
 
 
-def _not_worth_it(options: Options, result: Result) -> str | None:
+def _not_worth_it(target: Destination, options: Options, result: Result) -> str | None:
+    if not isinstance(target, Verifiable):
+        return "this destination cannot be read back"
     if options.share:
         return "other engines may still be at work; run engine verify when all are through"
     if result.failure_count > Result.MAX_FAILURES:

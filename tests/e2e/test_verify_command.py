@@ -273,6 +273,16 @@ def test_runs_that_did_not_arrive_are_not_verified_and_no_differences(
     assert "no differences in 1 runs, 1 not verified" in outcome.text
 
 
+def test_a_certificate_that_cannot_be_written_is_told_before_anything_is_moved(
+    engine: Commands, store: Store, server: RunningSandbox
+) -> None:
+    target = Target(server.url, server.api_key, "e2e", "never-begun")
+    outcome = engine.migrate(store, target, "--verify", "full", "--certificate", "/proc/proof.json")
+    assert outcome.status == 2
+    assert "cannot be written" in outcome.text
+    assert "runs arrived" not in outcome.text
+
+
 def test_strict_refuses_a_change_unless_it_is_accepted(
     engine: Commands, store: Store, server: RunningSandbox
 ) -> None:
