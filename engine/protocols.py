@@ -141,6 +141,10 @@ class CollectionSource(Protocol):
         """
         ...
 
+    def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+        """As ``Source.entries``."""
+        ...
+
 
 @runtime_checkable
 class CollectionDestination(Protocol):

@@ -338,10 +338,12 @@ class Version:
     Attributes:
         made_by: the run that logged it, even if that is gone; None if a person made it.
         used_by: the runs that read it.
+        step: where the run stood that logged it, as the source counts.
     """
 
     artifact: Artifact
     made_by: RunRef | None = None
+    step: int | None = None
     used_by: tuple[RunRef, ...] = ()
 
     @property
@@ -368,6 +370,11 @@ class Selection:
     limit: int | None = None
     include_deleted: bool = False
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it may name some runs of a project and not others."""
+        return self.filter is not None or self.since is not None or self.limit is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemInfo:
@@ -381,6 +388,7 @@ class SystemInfo:
         notes: consequences of features that it lacks, one sentence each.
         server: the same for any two URIs of one installation, so that source and destination can be told
             apart; None if only the whole URI says where it is.
+        origin: the URI that the runs first came from, if this only keeps them for another system.
     """
 
     uri: str
@@ -389,6 +397,7 @@ class SystemInfo:
     identity: str | None = None
     notes: tuple[str, ...] = ()
     server: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

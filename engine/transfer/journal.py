@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.errors import EngineError
-from engine.records import Artifact, Namespace, Project, Receipt, Run
+from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, Version
 from engine.transfer.holder import Holder
 from engine.transfer.leases import Claim
 from engine.transfer.ledger import Ledger
 from engine.transfer.ledger_schema import Kind, State
 from engine.transfer.ledger_store import Cause, Item, RunKey
-from engine.transfer.proofs import Known, Proofs, proof_of
+from engine.transfer.proofs import Known, KnownCollection, Proofs, proof_of
 from engine.transfer.trail import artifact_line, run_line
 
 ARTIFACTS: Final = "artifacts"
@@ -161,11 +161,109 @@ class Journal(Proofs):
         )
         await self._ledger.settle(item, artifact_line(artifact, destination, [str(error)]))
 
+    # -- collections -----------------------------------------------------------------------------
+
+    async def claim_collection(self, collection: Collection) -> bool:
+        """Take a collection for this engine alone; False if another one has it, or has tried."""
+        key = collection.namespace.path, _claimed(collection)
+        return (await self._ledger.claim([key]))[key] is Claim.MINE
+
+    async def known_of(self, collection: Collection, destination: Namespace) -> KnownCollection:
+        """What earlier transfers proved of a collection and of its versions."""
+        if not self._incremental:
+            return KnownCollection()
+        path, name = collection.namespace.path, collection_key(collection)
+        whole = await self._ledger.notes(path, "", Kind.COLLECTION, name)
+        versions = await self._ledger.notes(path, "", Kind.ARTIFACT, f"{name}:v")
+        done = [
+            item
+            for item in (*whole, *versions)
+            if item.state is State.DONE and item.destination == destination.path
+        ]
+        return KnownCollection(
+            fingerprint=next((item.content for item in done if item.name == name), None),
+            versions={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
+        )
+
+    async def collection_left(self, collection: Collection) -> None:
+        """Nothing is to be done with a collection that was claimed."""
+        await self._ledger.end_run((collection.namespace.path, _claimed(collection)), proven=True)
+
+    async def version_done(self, version: Version, destination: Namespace, receipt: Receipt) -> None:
+        """A version was acknowledged under its number, or found there."""
+        artifact = version.artifact
+        item = _version_item(artifact, destination, State.DONE, receipt=receipt)
+        await self._ledger.note(item, artifact_line(artifact, destination))
+
+    async def version_failed(self, version: Version, destination: Namespace, error: EngineError) -> None:
+        artifact = version.artifact
+        item = _version_item(artifact, destination, State.FAILED, error=error)
+        await self._ledger.settle(item, artifact_line(artifact, destination, [str(error)]))
+
+    async def collection_ended(
+        self,
+        collection: Collection,
+        destination: Namespace,
+        *,
+        fingerprint: str | None = None,
+        error: EngineError | None = None,
+    ) -> None:
+        """Return when it is on disk that a collection arrived, or did not.
+
+        Args:
+            fingerprint: of all that it says and holds; None if some of it did not arrive.
+        """
+        item = Item(
+            kind=Kind.COLLECTION,
+            project=collection.namespace.path,
+            name=collection_key(collection),
+            state=State.FAILED if fingerprint is None else State.DONE,
+            destination=destination.path,
+            content=fingerprint,
+            attempts=1,
+            cause=Cause.of(error) if error else None,
+        )
+        key = collection.namespace.path, _claimed(collection)
+        await self._ledger.end_run(key, proven=False, item=item)
+
+
+def collection_key(collection: Collection) -> str:
+    """What tells the collections of a project apart."""
+    return f"{collection.type}/{collection.name}"
+
+
+def _claimed(collection: Collection) -> str:
+    """Where runs are claimed by their ids, none of which has a slash."""
+    return f"collection/{collection_key(collection)}"
+
 
 def artifact_key(artifact: Artifact) -> str:
     """What tells the artifacts of a run apart."""
     version = "" if artifact.version is None else f":v{artifact.version}"
     return f"{artifact.type}/{artifact.name}{version}"
+
+
+def _version_item(
+    artifact: Artifact,
+    destination: Namespace,
+    state: State,
+    *,
+    receipt: Receipt | None = None,
+    error: EngineError | None = None,
+) -> Item:
+    receipt = receipt or Receipt()
+    return Item(
+        kind=Kind.ARTIFACT,
+        project=artifact.namespace.path,
+        name=artifact_key(artifact),
+        state=state,
+        destination=destination.path,
+        content=artifact.digest,
+        attempts=1,
+        cause=Cause.of(error) if error else None,
+        files=receipt.files,
+        bytes=receipt.bytes,
+    )
 
 
 def _key(run: Run) -> RunKey:

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     HISTORY = "history"
     FILES = "files"
     ARTIFACT = "artifact"
+    COLLECTION = "collection"
     HISTORY_RANGE = "history_range"
     """How far a history came that is not done."""
     OBJECT_PART = "object_part"

@@ -38,6 +38,10 @@ class Memos:
         """Those of a run on its way to a place; they are none for another place."""
         return RunMemos(self, run.namespace.path, run.id, place.path)
 
+    def of_project(self, project: Namespace, place: Namespace) -> RunMemos:
+        """Those of what belongs to no single run of a project."""
+        return RunMemos(self, project.path, "", place.path)
+
 
 @dataclass(frozen=True, slots=True)
 class RunMemos:

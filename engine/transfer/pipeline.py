@@ -25,10 +25,19 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
-from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run
+from engine.protocols import (
+    CollectionDestination,
+    CollectionSource,
+    Destination,
+    LogSource,
+    LogWriter,
+    Source,
+    Unreadable,
+)
+from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.checks import Checks
+from engine.transfer.collections import Collections
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.journal import Journal, artifact_key
 from engine.transfer.ledger_schema import Kind
@@ -70,10 +79,26 @@ class Pipeline:
         self._downloads = downloads
         self._sharing = sharing
         self._targets: Mapping[Namespace, Namespace] = {}
+        self._chosen: set[RunRef] = set()
         self._enumeration = anyio.CancelScope()
         self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
+        self._collections: Collections | None = None
+        if (
+            options.artifacts
+            and isinstance(source, CollectionSource)
+            and isinstance(destination, CollectionDestination)
+        ):
+            self._collections = Collections(
+                source=source,
+                destination=destination,
+                journal=journal,
+                failed=self._failed,
+                read=self._read,
+                drain=self._drain,
+                workers=options.artifact_workers,
+            )
 
     def drain(self) -> None:
         """Start no further run; those that are open are finished."""
@@ -125,6 +150,9 @@ class Pipeline:
                 ):
                     for stream in queue:
                         stream.close()
+        if self._collections is not None:
+            chosen = frozenset(self._chosen) if self._options.selection.is_partial else None
+            await self._collections.move(projects, self._targets, chosen)
 
     # -- enumerate -------------------------------------------------------------------------------
 
@@ -152,6 +180,8 @@ class Pipeline:
                     tell = partial(self._journal.unreadable, project, run.id)
                     await self._failed("run", f"run {run.id}", run.error, tell, run=run.id)
                 else:
+                    if self._collections is not None and self._options.selection.is_partial:
+                        self._chosen.add(RunRef(run.namespace, run.id))
                     await send.send(run)
                 if self._limit_reached():
                     return
@@ -223,7 +253,7 @@ class Pipeline:
             await payloads.send(
                 self._part(Kind.FILES, f"files of {name}", job, partial(self._move_files, job))
             )
-        if self._options.artifacts:
+        if self._options.artifacts and self._collections is None:
             try:
                 async with aclosing(self._source.artifacts(job.run)) as artifacts:
                     async for artifact in artifacts:

@@ -45,6 +45,19 @@ class Known:
     artifacts: Mapping[str, str | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCollection:
+    """What earlier transfers proved of a collection of artifact versions.
+
+    Attributes:
+        fingerprint: of the collection when all of it had arrived, None if that never was.
+        versions: digests at the source of the versions that arrived, by ``artifact_key``.
+    """
+
+    fingerprint: str | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+
+
 class Proofs:
     """Tells what a transfer need not do again.
 

@@ -7,17 +7,19 @@ from contextlib import asynccontextmanager, suppress
 
 from engine.errors import AuthError, ConfigError, Conflict, EngineError, Side
 from engine.fanout import KeyedLocks, for_each
-from engine.protocols import RunRehearsal, RunWriter, Survey, SystemOptions
-from engine.records import Namespace, Project, Run, SystemInfo
+from engine.protocols import CollectionWriter, RunRehearsal, RunWriter, Survey, SystemOptions
+from engine.records import Collection, Namespace, Project, Run, RunRef, SystemInfo
 from engine.transfer.context import Context
 from engine.wandb import documents, uri
 from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
+from engine.wandb.collections.place import Place
+from engine.wandb.collections.writer import SequenceWriter
 from engine.wandb.digests import Multipart
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
-from engine.wandb.names import run_id
+from engine.wandb.names import artifact_name, artifact_type, run_id
 from engine.wandb.placement import Placement, members
 from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.replica import ReplicaMapping, is_replica
@@ -222,6 +224,27 @@ class WandbDestination:
     async def holds_run(self, run: Run, namespace: Namespace) -> bool:
         return await self._openings.holds(namespace, run_id(run.id))
 
+    async def open_collection(self, collection: Collection, namespace: Namespace) -> CollectionWriter:
+        place = Place(
+            client=self._client,
+            context=self._context,
+            uploader=self._artifacts.uploader,
+            multipart=self._multipart,
+            memos=self._context.memos.of_project(collection.namespace, namespace),
+            namespace=namespace,
+            name=artifact_name(collection.name),
+            type=artifact_type(collection.type),
+        )
+        return await SequenceWriter.open(place, self._source_uri(), self._found_run)
+
+    async def _found_run(self, run: RunRef) -> RunRef | None:
+        """What a run of the source is here, None if it is not."""
+        target = self._surveyed.targets.get(run.namespace) if self._surveyed is not None else None
+        if target is None:
+            return None
+        name = self._openings.id_of(Run(id=run.id, namespace=run.namespace), target)
+        return RunRef(target, name) if await self._openings.holds(target, name) else None
+
     def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
         mapping = self._mapping(run, namespace)
         return WandbRunRehearsal(mapping=mapping, namespace=namespace, writer=self._artifacts)
@@ -237,7 +260,9 @@ class WandbDestination:
         )
 
     def _source_uri(self) -> str:
-        return self._context.source.uri if self._context.source else ""
+        source = self._context.source
+        # Runs of an archive came from somewhere else, and they are to be the same as if they came directly.
+        return (source.origin or source.uri) if source else ""
 
     def _system(self) -> str:
         return self._source_uri().partition(":")[0] or "source"

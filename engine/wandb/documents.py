@@ -84,7 +84,7 @@ mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $fil
 CREATE_ARTIFACT: Final = """
 mutation CreateArtifact($input: CreateArtifactInput!) {
   createArtifact(input: $input) {
-    artifact { id state artifactSequence { id latestArtifact { id versionIndex } } }
+    artifact { id state versionIndex artifactSequence { id latestArtifact { id versionIndex } } }
   }
 }
 """
@@ -131,6 +131,74 @@ mutation CompleteMultipartUpload(
 
 COMMIT_ARTIFACT: Final = """
 mutation CommitArtifact($artifactID: ID!) {
-  commitArtifact(input: { artifactID: $artifactID }) { artifact { id digest } }
+  commitArtifact(input: { artifactID: $artifactID }) { artifact { id digest versionIndex } }
+}
+"""
+
+UPDATE_ARTIFACT: Final = """
+mutation UpdateArtifact($input: UpdateArtifactInput!) {
+  updateArtifact(input: $input) { artifact { id } }
+}
+"""
+
+ADD_ALIASES: Final = """
+mutation AddAliases($id: ID!, $aliases: [ArtifactCollectionAliasInput!]!) {
+  addAliases(input: { artifactID: $id, aliases: $aliases }) { success }
+}
+"""
+
+DELETE_ALIASES: Final = """
+mutation DeleteAliases($id: ID!, $aliases: [ArtifactCollectionAliasInput!]!) {
+  deleteAliases(input: { artifactID: $id, aliases: $aliases }) { success }
+}
+"""
+
+DELETE_ARTIFACT: Final = """
+mutation DeleteArtifact($id: ID!) {
+  deleteArtifact(input: { artifactID: $id, deleteAliases: true }) { artifact { id } }
+}
+"""
+
+UPDATE_COLLECTION: Final = """
+mutation UpdateArtifactSequence($id: ID!, $description: String!) {
+  updateArtifactSequence(input: { artifactSequenceID: $id, description: $description }) {
+    artifactCollection { id }
+  }
+}
+"""
+
+ADD_COLLECTION_TAGS: Final = """
+mutation AddCollectionTags($entity: String!, $project: String!, $name: String!, $tags: [TagInput!]!) {
+  createArtifactCollectionTagAssignments(input: {
+    entityName: $entity, projectName: $project, artifactCollectionName: $name, tags: $tags
+  }) { tags { id } }
+}
+"""
+
+DELETE_COLLECTION_TAGS: Final = """
+mutation DeleteCollectionTags($entity: String!, $project: String!, $name: String!, $tags: [TagInput!]!) {
+  deleteArtifactCollectionTagAssignments(input: {
+    entityName: $entity, projectName: $project, artifactCollectionName: $name, tags: $tags
+  }) { success }
+}
+"""
+
+USE_ARTIFACT: Final = """
+mutation UseArtifact($input: UseArtifactInput!) {
+  useArtifact(input: $input) { artifact { id } }
+}
+"""
+
+DELETE_RUN: Final = """
+mutation DeleteRun($id: ID!) {
+  deleteRun(input: { id: $id, deleteArtifacts: false }) { clientMutationId }
+}
+"""
+
+RUNS_OF_GROUP: Final = """
+query RunsOfGroup($entity: String!, $project: String!, $filters: JSONString, $first: Int) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, first: $first) { edges { node { id name } } }
+  }
 }
 """

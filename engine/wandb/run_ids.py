@@ -137,6 +137,10 @@ class Openings:
         """Whether a run is there."""
         return await self._there.get((place, name)) is not None
 
+    def id_of(self, run: Run, place: Namespace) -> str:
+        """The id that a run has there, or would be given first."""
+        return self._ids.of(run, place)
+
     async def settle(self, mapping: RunMapping, place: Namespace, write: Callable[[], Awaitable[T]]) -> T:
         """Give a run its id, and return what ``write`` says under it.
 

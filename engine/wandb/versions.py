@@ -36,7 +36,11 @@ class _Content:
 
 @dataclass(slots=True, kw_only=True)
 class Version:
-    """The steps of the protocol, in this order: ``create``, ``upload``, ``commit``."""
+    """The steps of the protocol, in this order: ``create``, ``upload``, ``commit``.
+
+    Attributes:
+        number: in its collection, once it is committed, if the server tells.
+    """
 
     client: WandbClient
     context: Context
@@ -50,6 +54,7 @@ class Version:
     id: str = ""
     base_id: str | None = None
     manifest_id: str = ""
+    number: int | None = None
 
     async def create(self, content: Mapping[str, Json]) -> bool:
         """Announce the version; True if the server has its content already."""
@@ -62,6 +67,7 @@ class Version:
             created = await self._announced(content)
         self.id = created["id"]
         if created["state"] == "COMMITTED":
+            self.number = created.get("versionIndex")
             return True
         if created["state"] not in ("PENDING", "DELETED"):
             raise CommError(
@@ -193,7 +199,8 @@ class Version:
 
         sending = Sending(lanes=self.uploader.lanes, sign=sign, send=send, send_large=send_large, batch=1)
         await sending.all([_Content(len(content), InMemory(content))])
-        await self.client.graphql(documents.COMMIT_ARTIFACT, {"artifactID": self.id}, self.subject)
+        data = await self.client.graphql(documents.COMMIT_ARTIFACT, {"artifactID": self.id}, self.subject)
+        self.number = data["commitArtifact"]["artifact"].get("versionIndex")
 
     async def _manifest(self, digest: str, *, include_upload: bool) -> Mapping[str, Json]:
         data = await self.client.graphql(

@@ -88,6 +88,12 @@ def artifact_of(node: Mapping[str, Json], run_id: str | None) -> Artifact:
     )
 
 
+def id_of(artifact: Artifact) -> str:
+    """The server's id of a version that was read from it."""
+    version_id: str = orjson.loads(artifact.locator)[0]
+    return version_id
+
+
 def _is_of(alias: Mapping[str, Json], collection_id: str, name: str) -> bool:
     collection = alias.get("artifactCollection")
     if collection is None:

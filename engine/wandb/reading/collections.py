@@ -110,6 +110,7 @@ async def _version(client: WandbClient, node: Mapping[str, Json]) -> Version:
     return Version(
         artifact=_with_ttl(artifact_of(node, made_by.id if made_by else None), node),
         made_by=made_by,
+        step=node.get("historyStep"),
         used_by=tuple(sorted({user for user in users if user is not None})),
     )
 

@@ -93,7 +93,7 @@ HISTORY_ROWS: Final = f"""
 query HistoryRows(
   $entity: String!, $project: String!, $run: String!, $minStep: Int64, $maxStep: Int64, $samples: Int!
 ) {{
-  {_OF_RUN} history(minStep: $minStep, maxStep: $maxStep, samples: $samples) }} }}
+  {_OF_RUN} historyLineCount history(minStep: $minStep, maxStep: $maxStep, samples: $samples) }} }}
 }}
 """
 
@@ -207,7 +207,7 @@ query CollectionToRead(
           cursor version
           node {{
             id versionIndex state digest description metadata createdAt
-            ttlDurationSeconds ttlIsInherited
+            ttlDurationSeconds ttlIsInherited historyStep
             tags @include(if: $withTags) {{ name }}
             aliases {{ alias artifactCollectionName artifactCollection {{ __typename id }} }}
             artifactType {{ name }}

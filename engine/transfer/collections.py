@@ -1,0 +1,173 @@
+"""Artifact versions, collection by collection, after the runs that made and used them.
+
+    list ─▶ leave out what the ledger proves ─▶ write each version in order ─▶ say of all what is said now
+
+Collections are moved side by side, the versions of each one strictly one after the other. A version that the
+source cannot give is told and left out. Any other failure makes the later versions of its collection wait for
+the next transfer, because they would get numbers that are not theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import anyio
+
+from engine.errors import Conflict, EngineError, IntegrityError, NotFound, Side, Unsupported
+from engine.fanout import for_each
+from engine.fingerprints import fingerprint
+from engine.protocols import CollectionDestination, CollectionSource, CollectionWriter, Reader
+from engine.records import Collection, Namespace, Project, Receipt, RunRef, Version
+from engine.transfer.journal import Journal, artifact_key
+from engine.transfer.proofs import KnownCollection
+
+Tell = Callable[[EngineError], Awaitable[None]]
+
+_UNREADABLE = (NotFound, IntegrityError, Unsupported)
+"""What does not become better: a version of which this is said at the source will never be had."""
+
+
+class Failed(Protocol):
+    """Records what did not arrive; raises it if nothing further can succeed."""
+
+    async def __call__(self, item: str, subject: str, error: Exception, tell: Tell) -> EngineError: ...
+
+
+def by_collection(source: object, destination: object) -> bool:
+    """Whether artifacts go by collections, and not by the runs that made them."""
+    return isinstance(source, CollectionSource) and isinstance(destination, CollectionDestination)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collections:
+    """One pass over the collections of a source.
+
+    Attributes:
+        failed: records a failure.
+        drain: when it is set, no further version is begun.
+        workers: collections that are moved at the same time.
+    """
+
+    source: CollectionSource
+    destination: CollectionDestination
+    journal: Journal
+    failed: Failed
+    read: Reader
+    drain: anyio.Event
+    workers: int
+
+    async def move(
+        self,
+        projects: Sequence[Project],
+        targets: Mapping[Namespace, Namespace],
+        chosen: frozenset[RunRef] | None,
+    ) -> None:
+        """Move all collections of these projects.
+
+        Args:
+            chosen: if not all runs are moved, those that are; then only collections are that hold a version
+                of one of them, each as a whole, as its numbers could not be kept otherwise.
+
+        Raises:
+            EngineError: nothing further can succeed.
+        """
+        async with aclosing(self._listed(projects)) as collections:
+            await for_each(
+                collections,
+                lambda collection: self._move(collection, targets[collection.namespace], chosen),
+                limit=self.workers,
+            )
+
+    async def _listed(self, projects: Sequence[Project]) -> AsyncGenerator[Collection]:
+        for project in projects:
+            try:
+                async with aclosing(self.source.collections(project)) as collections:
+                    async for collection in collections:
+                        if self.drain.is_set():
+                            return
+                        yield collection
+            except EngineError as error:
+                tell = partial(self.journal.project_listed, project)
+                await self.failed("project", f"collections of {project.namespace}", error, tell)
+
+    async def _move(self, listed: Collection, namespace: Namespace, chosen: frozenset[RunRef] | None) -> None:
+        if self.drain.is_set():
+            return
+        subject = f"artifact {listed.name} of {listed.namespace}"
+        if not await self.journal.claim_collection(listed):
+            return
+        try:
+            collection, versions = await self.source.collection(listed)
+            known = await self.journal.known_of(collection, namespace)
+            is_asked = chosen is None or any(version.made_by in chosen for version in versions)
+            if not is_asked or known.fingerprint == fingerprint(collection, versions):
+                await self.journal.collection_left(listed)
+                return
+            writer = await self.destination.open_collection(collection, namespace)
+            whole = await self._write(writer, versions, namespace, known)
+            # Names may have moved while the bytes did.
+            collection, versions = await self.source.collection(collection)
+            await writer.finish(collection, versions)
+        except Exception as error:  # noqa: BLE001 - becomes a failure record
+            tell = partial(self._tell, listed, namespace)
+            await self.failed("collection", subject, error, tell)
+            return
+        proof = fingerprint(collection, versions) if whole else None
+        await self.journal.collection_ended(collection, namespace, fingerprint=proof)
+
+    async def _tell(self, collection: Collection, namespace: Namespace, error: EngineError) -> None:
+        await self.journal.collection_ended(collection, namespace, error=error)
+
+    async def _write(
+        self,
+        writer: CollectionWriter,
+        versions: Sequence[Version],
+        namespace: Namespace,
+        known: KnownCollection,
+    ) -> bool:
+        """Write what has not arrived yet; whether all of it is there then."""
+        whole = True
+        for position, version in enumerate(versions):
+            if self.drain.is_set():
+                return False
+            artifact = version.artifact
+            key = artifact_key(artifact)
+            if artifact.digest is not None and known.versions.get(key) == artifact.digest:
+                continue
+            try:
+                receipt = await self._write_one(writer, version)
+            except Exception as error:  # noqa: BLE001 - becomes a failure record
+                whole = False
+                failure = await self._version_failed(version, namespace, error)
+                if not (isinstance(failure, _UNREADABLE) and failure.side is Side.SOURCE):
+                    await self._put_off(versions[position + 1 :], namespace, version)
+                    break
+            else:
+                await self.journal.version_done(version, namespace, receipt)
+        return whole
+
+    async def _write_one(self, writer: CollectionWriter, version: Version) -> Receipt:
+        async with aclosing(self.source.entries(version.artifact)) as entries:
+            return await writer.write(version, entries, self.read)
+
+    async def _version_failed(self, version: Version, namespace: Namespace, error: Exception) -> EngineError:
+        tell = partial(self.journal.version_failed, version, namespace)
+        return await self.failed("artifact", _named(version), error, tell)
+
+    async def _put_off(self, versions: Sequence[Version], namespace: Namespace, cause: Version) -> None:
+        for version in versions:
+            error = Conflict(
+                f"it waits for v{cause.number}, which did not arrive: numbers are given in order",
+                side=Side.DESTINATION,
+                subject=_named(version),
+                remedy="run the same command again when the cause is mended",
+            )
+            await self._version_failed(version, namespace, error)
+
+
+def _named(version: Version) -> str:
+    return f"artifact {version.artifact.name}:v{version.number} of {version.artifact.namespace}"

@@ -1,0 +1,212 @@
+"""One collection being written: each version gets the number that it had."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from engine.errors import Conflict, IntegrityError, Side
+from engine.protocols import Reader
+from engine.records import ArtifactEntry, Collection, Receipt, Version
+from engine.wandb.collections import placeholders
+from engine.wandb.collections.facts import Facts
+from engine.wandb.collections.lineage import FindRun, Lineage, runs_of
+from engine.wandb.collections.place import Place, client_id_of
+from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
+from engine.wandb.digests import artifact_digest
+from engine.wandb.manifest import Entry
+from engine.wandb.reading.artifacts import id_of
+from engine.wandb.reading.collections import SEQUENCE, Holding
+from engine.wandb.staging import Staging
+
+_REMEDY = (
+    "nothing at the destination is deleted; bring the collection to another project or under another name, "
+    "or delete it there and run the same command again"
+)
+
+
+@dataclass(slots=True)
+class SequenceWriter:
+    """See ``engine.protocols.CollectionWriter``; ``open`` makes one.
+
+    Attributes:
+        origin: tells this migration from others, for ids that are made from it.
+        there: what the destination has, by number; placeholders too.
+        next: the number that the next version is going to have, unless later ones were deleted.
+    """
+
+    place: Place
+    origin: str
+    facts: Facts
+    lineage: Lineage
+    run: PlaceholderRun
+    there: dict[int, Version] = field(default_factory=dict)
+    next: int = 0
+
+    @classmethod
+    async def open(cls, place: Place, origin: str, find: FindRun) -> Self:
+        """
+        Raises:
+            Conflict: something else has the name of the collection.
+        """
+        writer = cls(place, origin, Facts(place), Lineage(place, find), PlaceholderRun(place))
+        found = await place.holding()
+        if found is not None:
+            writer._take_over(found)
+        return writer
+
+    def _take_over(self, found: Holding) -> None:
+        other = None
+        if found.kind != SEQUENCE:
+            other = "a collection of links"
+        elif found.collection.type != self.place.type:
+            other = f"a collection of type {found.collection.type!r}, not {self.place.type!r}"
+        if other is not None:
+            raise Conflict(
+                f"its name belongs to {other}",
+                side=Side.DESTINATION,
+                subject=self.place.subject,
+                remedy=_REMEDY,
+            )
+        self.there = dict(found.versions)
+        self.next = max(self.there, default=-1) + 1
+
+    # -- versions --------------------------------------------------------------------------------
+
+    async def write(self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader) -> Receipt:
+        if self._has(version):
+            return Receipt(items=1, skipped=True)
+        subject = self._subject(version)
+        place = self.place
+        async with Staging.open(place.context, place.uploader.lanes, place.multipart, subject) as staging:
+            told: dict[str, str] = {}
+            staged = await staging.collect(self._watched(entries, told), read)
+            self._check_digest(version, told, staged)
+            await self._fill_up_to(version.number)
+            maker = await self.lineage.maker(version)
+            if maker is None:
+                maker = await self.run.name()
+                self._declare_orphan(version)
+            self.facts.declare(version)
+            sizes = [entry.size or 0 for entry in staged if entry.ref is None]
+            made = await place.make(
+                self.facts.of_new(version),
+                maker,
+                staged,
+                self._client_id(version),
+            )
+        self.next = made.number + 1
+        if made.number != version.number:
+            await place.delete(made.id)
+            raise self._number_is_gone(version, f"the server gave it {made.number}")
+        return Receipt(items=1, files=len(sizes), bytes=sum(sizes))
+
+    def _has(self, version: Version) -> bool:
+        """Whether it is there already.
+
+        Raises:
+            Conflict: another one is in its place, or none can be any more.
+        """
+        found = self.there.get(version.number)
+        if found is None:
+            if version.number < self.next:
+                raise self._number_is_gone(version, "it belonged to a version that was deleted there")
+            return False
+        if found.artifact.digest == version.artifact.digest:
+            return True
+        raise self._number_is_gone(
+            version,
+            "it went to a placeholder when the version could not be read"
+            if is_placeholder(found)
+            else "another version has it",
+        )
+
+    def _number_is_gone(self, version: Version, why: str) -> Conflict:
+        return Conflict(
+            f"the version cannot have its number {version.number}: {why}",
+            side=Side.DESTINATION,
+            subject=self._subject(version),
+            remedy=_REMEDY,
+        )
+
+    def _subject(self, version: Version) -> str:
+        return f"{self.place.subject}:v{version.number}"
+
+    def _client_id(self, version: Version) -> str:
+        """The same for each attempt to bring a version to this place."""
+        home = self.place.namespace.path, self.place.name
+        return client_id_of(self.origin, version.artifact.namespace.path, *home, str(version.number))
+
+    async def _watched(
+        self, entries: AsyncIterator[ArtifactEntry], told: dict[str, str]
+    ) -> AsyncIterator[ArtifactEntry]:
+        async for entry in entries:
+            # Of other algorithms than MD5 no digest is told that could be compared.
+            told[entry.path] = entry.digest or entry.md5 or "" if "alg" not in entry.extra else ""
+            yield entry
+
+    def _check_digest(self, version: Version, told: dict[str, str], staged: Sequence[Entry]) -> None:
+        """Whether what is about to be sent is what the source says that it has.
+
+        Raises:
+            IntegrityError: it is not.
+        """
+        digest = artifact_digest((entry.path, entry.digest) for entry in staged)
+        if digest == version.artifact.digest:
+            return
+        if "" not in told.values() and artifact_digest(told.items()) != version.artifact.digest:
+            raise IntegrityError(
+                f"the digest of the version is {version.artifact.digest}, that of its entries is another",
+                side=Side.SOURCE,
+                subject=self._subject(version),
+                remedy="ask those who run the source: its manifest is not the one that was committed",
+            )
+        # Why is told with the entries.
+        self.place.context.lose("digest_changed", self._subject(version), f"became {digest}")
+
+    async def _fill_up_to(self, number: int) -> None:
+        """Use up the numbers before this one that the source has no versions for.
+
+        Raises:
+            Conflict: the server gives higher ones.
+        """
+        while self.next < number:
+            made = await placeholders.fill(self.place, await self.run.name(), range(self.next, number))
+            self.next = max(made) + 1
+        if self.next > number:
+            raise Conflict(
+                f"version {number} cannot have its number: the server goes on with {self.next}, because "
+                "later ones were there and were deleted",
+                side=Side.DESTINATION,
+                subject=self.place.subject,
+                remedy=_REMEDY,
+            )
+
+    def _declare_orphan(self, version: Version) -> None:
+        made_by = version.made_by
+        who = "a person" if made_by is None else f"run {made_by.id} of {made_by.namespace}"
+        self.place.context.lose(
+            "producer_missing", self._subject(version), f"made by {who}, not at the destination"
+        )
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    async def finish(self, collection: Collection, versions: Sequence[Version]) -> Receipt:
+        found = await self.place.holding()
+        if found is not None:
+            await self._finish(found, collection, versions)
+        await self.run.remove()
+        return Receipt(items=1)
+
+    async def _finish(self, found: Holding, collection: Collection, versions: Sequence[Version]) -> None:
+        real = {number: one for number, one in found.versions.items() if not is_placeholder(one)}
+        # Those above all others still keep numbers for versions that could not be written yet.
+        spent = [one for number, one in found.versions.items() if number < max(real, default=0)]
+        await placeholders.remove(self.place, [id_of(one.artifact) for one in spent if is_placeholder(one)])
+        arrived = [one for one in versions if one.number in real]
+        await self.facts.update_collection(collection, found)
+        await self.facts.update_versions(arrived, real)
+        await self.lineage.prepare(runs_of(arrived))
+        for version in arrived:
+            await self.lineage.record_uses(version, real[version.number])
