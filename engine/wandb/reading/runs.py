@@ -143,11 +143,14 @@ def _config_of(stored: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
 
 def run_url(base_url: str, namespace: Namespace, run_id: str) -> str:
     """Where a browser shows the run."""
-    split = urlsplit(base_url)
-    # The service answers programs under another name than people.
-    shown = urlunsplit(split._replace(netloc=split.netloc.removeprefix("api.")))
     parts = (namespace.entity, namespace.project, "runs", run_id)
-    return "/".join([shown, *(quote(part, safe="") for part in parts)])
+    return "/".join([shown_url(base_url), *(quote(part, safe="") for part in parts)])
+
+
+def shown_url(base_url: str) -> str:
+    """Where a server's pages are: the service answers programs under another name than people."""
+    split = urlsplit(base_url)
+    return urlunsplit(split._replace(netloc=split.netloc.removeprefix("api.")))
 
 
 def mongo_filter(selection: Selection) -> str:
