@@ -81,4 +81,4 @@ def _maker(artifact: Any) -> str | None:
         if "could not find run" not in str(error):
             raise
         return None
-    return run and run.id
+    return None if run is None else str(run.id)

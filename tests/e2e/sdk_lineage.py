@@ -1,4 +1,4 @@
-"""Fills a server with artifacts of every kind, by the official SDK: ``python -m tests.e2e.sdk_lineage DIR``."""
+"""Fills a server with artifacts by the official SDK: ``python -m tests.e2e.sdk_lineage DIR``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import wandb
@@ -13,8 +14,8 @@ import wandb
 PROJECT = "lineage"
 
 
-def version(name: str, kind: str, text: str, **said: object) -> wandb.Artifact:
-    artifact = wandb.Artifact(name, kind, **said)  # type: ignore[arg-type]
+def version(name: str, kind: str, text: str, **said: Any) -> wandb.Artifact:
+    artifact = wandb.Artifact(name, kind, **said)
     with artifact.new_file("deep/text.txt") as file:
         file.write(text)
     with artifact.new_file("same.txt") as file:
