@@ -25,6 +25,7 @@ class Options:
 
     Attributes:
         selection: which runs.
+        runs: whether to move runs at all; without them only what comes after them is moved.
         history: whether to move metric histories.
         files: whether to move run files.
         artifacts: whether to move artifacts.
@@ -51,6 +52,7 @@ class Options:
     """
 
     selection: Selection = field(default_factory=Selection)
+    runs: bool = True
     history: bool = True
     files: bool = True
     artifacts: bool = True

@@ -116,6 +116,14 @@ class Pipeline:
             EngineError: nothing further can succeed; what arrived so far is in the result.
         """
         self._targets = await self._destination.prepare(projects)
+        if self._options.runs:
+            await self._move_runs(projects)
+        self.enumerating = False
+        if self._collections is not None:
+            chosen = frozenset(self._chosen) if self._options.selection.is_partial else None
+            await self._collections.move(projects, self._targets, chosen)
+
+    async def _move_runs(self, projects: Sequence[Project]) -> None:
         runs_in, runs_out = anyio.create_memory_object_stream[Run](RUN_QUEUE)
         mine_in, mine_out = anyio.create_memory_object_stream[Run](0)
         histories_in, histories_out = anyio.create_memory_object_stream[Part](PART_QUEUE)
@@ -150,9 +158,6 @@ class Pipeline:
                 ):
                     for stream in queue:
                         stream.close()
-        if self._collections is not None:
-            chosen = frozenset(self._chosen) if self._options.selection.is_partial else None
-            await self._collections.move(projects, self._targets, chosen)
 
     # -- enumerate -------------------------------------------------------------------------------
 
