@@ -1,0 +1,358 @@
+"""From one W&B server to another, by the calls of ``wandb.apis.importers.wandb``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeAlias
+
+from engine.errors import ConfigError, Side
+from engine.importers.listing import all_namespaces
+from engine.importers.parts import PartialSource, Parts
+from engine.importers.results import ImportResult
+from engine.importers.running import (
+    Observer,
+    Transfer,
+    blocking,
+    checked_url,
+    defaults,
+    run_all,
+    server,
+    with_workers,
+)
+from engine.protocols import SystemOptions, open_destination
+from engine.records import Json, Namespace, Selection
+from engine.transfer.options import Options
+from engine.wandb.jsontext import encode_json
+from engine.wandb.source import WandbSource
+
+Remapping: TypeAlias = Mapping[Namespace, Namespace]
+
+
+class WandbImporter:
+    """Brings runs, artifacts and reports from one W&B server to another.
+
+    importer = WandbImporter("https://api.wandb.ai", "key there", "https://wandb.example.com", "key here")
+    importer.import_all(namespaces=[Namespace("team", "vision")])
+
+    Nothing is deleted on either side. All calls have these arguments in common:
+
+    namespaces: the projects to import. None: all projects of the entity that is the default one of the
+        source's key.
+    remapping: where projects go; the others go to the same entity and project. Projects that are missing are
+        made, entities are not.
+    incremental: leave out what arrived before and did not change since. False: apply everything again, which
+        doubles nothing.
+    parallel, max_workers: how many runs and artifacts at a time; without a number as many as is good.
+    raise_on_error: raise ``ImportFailures`` if something did not arrive; otherwise only the result tells.
+
+    Each has a twin for coroutines, which is called like it with ``_async`` at the end.
+
+    Args:
+        src_base_url: of the server to read from.
+        custom_api_kwargs: ``{"timeout": seconds}``: how long a server may be gone.
+        options: everything else that the engine can be asked for; by default the ledger is in
+            ``.transfer-engine``.
+        on_event: is told of everything that happens, in the thread of the import.
+
+    Raises:
+        ConfigError: an address is malformed.
+    """
+
+    def __init__(
+        self,
+        src_base_url: str,
+        src_api_key: str,
+        dst_base_url: str,
+        dst_api_key: str,
+        *,
+        custom_api_kwargs: dict[str, Json] | None = None,
+        options: Options | None = None,
+        on_event: Observer | None = None,
+    ) -> None:
+        self.src_base_url = checked_url(src_base_url, Side.SOURCE)
+        self.dst_base_url = checked_url(dst_base_url, Side.DESTINATION)
+        self._source_options = SystemOptions(api_key=src_api_key)
+        self._destination_options = SystemOptions(api_key=dst_api_key)
+        self._options = defaults(options, custom_api_kwargs)
+        self._on_event = on_event
+
+    def __repr__(self) -> str:
+        return f"<WandbImporter src={self.src_base_url}, dst={self.dst_base_url}>"
+
+    # -- runs --------------------------------------------------------------------------------------
+
+    def import_runs(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        remapping: Remapping | None = None,
+        parallel: bool = True,
+        incremental: bool = True,
+        max_workers: int | None = None,
+        limit: int | None = None,
+        metadata: bool = True,
+        files: bool = True,
+        media: bool = True,
+        code: bool = True,
+        history: bool = True,
+        summary: bool = True,
+        terminal_output: bool = True,
+        ids: Collection[str] | None = None,
+        skip_ids: Collection[str] | None = None,
+        start_date: str | datetime | None = None,
+        filters: Mapping[str, Json] | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """Import runs without their artifacts.
+
+        Args:
+            limit: at most so many runs.
+            metadata: ``wandb-metadata.json``; and so on, see ``engine.importers.parts.Parts``.
+            ids: only runs with these ids.
+            skip_ids: no runs with these.
+            start_date: only runs that began then or later; ISO 8601, UTC if it tells no zone.
+            filters: only runs that match, as ``wandb.Api().runs(filters=…)``.
+
+        Raises:
+            ImportFailures: something did not arrive; everything else did.
+            EngineError: the import could not begin or not go on.
+        """
+        return blocking(
+            partial(
+                self.import_runs_async,
+                namespaces=namespaces,
+                remapping=remapping,
+                parallel=parallel,
+                incremental=incremental,
+                max_workers=max_workers,
+                limit=limit,
+                metadata=metadata,
+                files=files,
+                media=media,
+                code=code,
+                history=history,
+                summary=summary,
+                terminal_output=terminal_output,
+                ids=ids,
+                skip_ids=skip_ids,
+                start_date=start_date,
+                filters=filters,
+                raise_on_error=raise_on_error,
+            )
+        )
+
+    async def import_runs_async(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        remapping: Remapping | None = None,
+        parallel: bool = True,
+        incremental: bool = True,
+        max_workers: int | None = None,
+        limit: int | None = None,
+        metadata: bool = True,
+        files: bool = True,
+        media: bool = True,
+        code: bool = True,
+        history: bool = True,
+        summary: bool = True,
+        terminal_output: bool = True,
+        ids: Collection[str] | None = None,
+        skip_ids: Collection[str] | None = None,
+        start_date: str | datetime | None = None,
+        filters: Mapping[str, Json] | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """As ``import_runs``; cancelled, it leaves what arrived."""
+        selection = Selection(
+            filter=_filter(ids, skip_ids, filters),
+            since=None if start_date is None else _milliseconds(start_date),
+            limit=limit,
+        )
+        options = replace(
+            with_workers(self._options, parallel=parallel, max_workers=max_workers),
+            selection=selection,
+            artifacts=False,
+            incremental=incremental,
+        )
+        parts = Parts(
+            metadata=metadata,
+            files=files,
+            media=media,
+            code=code,
+            history=history,
+            summary=summary,
+            terminal_output=terminal_output,
+        )
+        return await self._run(namespaces, remapping, options, raise_on_error, parts)
+
+    # -- everything --------------------------------------------------------------------------------
+
+    def import_all(
+        self,
+        *,
+        runs: bool = True,
+        artifacts: bool = True,
+        reports: bool = True,
+        namespaces: Iterable[Namespace] | None = None,
+        incremental: bool = True,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """Import everything in these projects, in the order in which it refers to each other.
+
+        Raises:
+            ImportFailures: something did not arrive; everything else did.
+            EngineError: the import could not begin or not go on.
+        """
+        return blocking(
+            partial(
+                self.import_all_async,
+                runs=runs,
+                artifacts=artifacts,
+                reports=reports,
+                namespaces=namespaces,
+                incremental=incremental,
+                remapping=remapping,
+                raise_on_error=raise_on_error,
+            )
+        )
+
+    async def import_all_async(
+        self,
+        *,
+        runs: bool = True,
+        artifacts: bool = True,
+        reports: bool = True,
+        namespaces: Iterable[Namespace] | None = None,
+        incremental: bool = True,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """As ``import_all``; cancelled, it leaves what arrived."""
+        options = replace(self._options, runs=runs, artifacts=artifacts, incremental=incremental)
+        return await self._run(namespaces, remapping, options, raise_on_error)
+
+    # -- artifacts ---------------------------------------------------------------------------------
+
+    def import_artifact_sequences(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        incremental: bool = True,
+        max_workers: int | None = None,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """Import all artifact versions under their numbers, and what says which runs made and used them.
+
+        Raises:
+            ImportFailures: something did not arrive; everything else did.
+            EngineError: the import could not begin or not go on.
+        """
+        return blocking(
+            partial(
+                self.import_artifact_sequences_async,
+                namespaces=namespaces,
+                incremental=incremental,
+                max_workers=max_workers,
+                remapping=remapping,
+                raise_on_error=raise_on_error,
+            )
+        )
+
+    async def import_artifact_sequences_async(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        incremental: bool = True,
+        max_workers: int | None = None,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """As ``import_artifact_sequences``; cancelled, it leaves what arrived."""
+        options = with_workers(self._options, parallel=True, max_workers=max_workers)
+        options = replace(options, runs=False, artifacts=True, incremental=incremental)
+        return await self._run(namespaces, remapping, options, raise_on_error)
+
+    # -- transfers ---------------------------------------------------------------------------------
+
+    async def _run(
+        self,
+        namespaces: Iterable[Namespace] | None,
+        remapping: Remapping | None,
+        options: Options,
+        raise_on_error: bool,
+        parts: Parts | None = None,
+    ) -> ImportResult:
+        if namespaces is None:
+            everything = WandbSource(server(self.src_base_url, ""), self._source_options)
+            namespaces = await all_namespaces(everything, options)
+        transfers = self._transfers(_targets(namespaces, remapping or {}), options, parts or Parts())
+        return await run_all(transfers, on_event=self._on_event, raise_on_error=raise_on_error)
+
+    def _transfers(self, targets: Remapping, options: Options, parts: Parts) -> list[Transfer]:
+        """One for each pair of entities, so that many projects take few connections."""
+        pairs: dict[tuple[str, str], list[Namespace]] = defaultdict(list)
+        for source, target in targets.items():
+            pairs[source.entity, target.entity].append(source)
+        return [
+            Transfer(
+                self._source(there, parts),
+                open_destination(f"wandb:{server(self.dst_base_url, here)}", self._destination_options),
+                _of_projects(options, sources, targets),
+            )
+            for (there, here), sources in pairs.items()
+        ]
+
+    def _source(self, entity: str, parts: Parts) -> WandbSource:
+        rest = server(self.src_base_url, entity)
+        if parts.complete:
+            return WandbSource(rest, self._source_options)
+        return PartialSource(rest, self._source_options, parts)
+
+
+def _targets(namespaces: Iterable[Namespace], remapping: Remapping) -> Remapping:
+    targets = {namespace: remapping.get(namespace, namespace) for namespace in namespaces}
+    for namespace in (*targets, *targets.values()):
+        if not (namespace.entity and namespace.project):
+            raise ConfigError(f"the namespace {namespace} needs an entity and a project")
+    return targets
+
+
+def _of_projects(options: Options, sources: Sequence[Namespace], targets: Remapping) -> Options:
+    return replace(
+        options,
+        selection=replace(options.selection, projects=tuple(source.project for source in sources)),
+        remap={**options.remap, **{source.path: targets[source].path for source in sources}},
+    )
+
+
+def _filter(
+    ids: Collection[str] | None, skip_ids: Collection[str] | None, filters: Mapping[str, Json] | None
+) -> str | None:
+    parts: list[Json] = [dict(filters)] if filters else []
+    if ids is not None:
+        parts.append({"name": {"$in": list(ids)}})
+    if skip_ids:
+        parts.append({"name": {"$nin": list(skip_ids)}})
+    return encode_json({"$and": parts}) if parts else None
+
+
+def _milliseconds(date: str | datetime) -> int:
+    """Milliseconds since the Unix epoch.
+
+    Raises:
+        ConfigError: it is no date.
+    """
+    try:
+        moment = datetime.fromisoformat(date) if isinstance(date, str) else date
+    except ValueError as error:
+        raise ConfigError(f"start_date {date!r} is no date", remedy="write 2026-01-31", exc=error) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
