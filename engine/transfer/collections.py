@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -151,6 +151,13 @@ class Collections:
         return whole
 
     async def _write_one(self, writer: CollectionWriter, version: Version) -> Receipt:
+        if version.made_by is not None and await self.journal.did_not_arrive(version.made_by):
+            raise Conflict(
+                f"it waits for run {version.made_by.id} that made it, which did not arrive",
+                side=Side.DESTINATION,
+                subject=_named(version),
+                remedy="run the same command again when the cause is mended",
+            )
         async with aclosing(self.source.entries(version.artifact)) as entries:
             return await writer.write(version, entries, self.read)
 
@@ -171,3 +178,16 @@ class Collections:
 
 def _named(version: Version) -> str:
     return f"artifact {version.artifact.name}:v{version.number} of {version.artifact.namespace}"
+
+
+def collections_between(
+    source: object, destination: object, *, wanted: bool, **rest: Any
+) -> Collections | None:
+    """What moves collections; None if artifacts go by the runs that made them, or not at all.
+
+    Args:
+        rest: of ``Collections``.
+    """
+    if wanted and isinstance(source, CollectionSource) and isinstance(destination, CollectionDestination):
+        return Collections(source=source, destination=destination, **rest)
+    return None

@@ -22,6 +22,7 @@ from engine.protocols import Destination, Source
 from engine.records import Loss, Project
 from engine.transfer.background import Background
 from engine.transfer.checks import Checks
+from engine.transfer.collections import by_collection
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
 from engine.transfer.identity import IdMap
@@ -151,7 +152,12 @@ class Engine:
                 self._options,
                 self._result,
                 journal,
-                Checks(self._source, self._options.recheck_artifacts, inheritance),
+                Checks(
+                    self._source,
+                    # Collections are looked at each time.
+                    self._options.recheck_artifacts and not by_collection(self._source, self._destination),
+                    inheritance,
+                ),
                 self._emit,
                 self._context.downloads,
                 Sharing(journal, self._result, self._context.notices) if self._options.share else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.errors import EngineError
-from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, Version
+from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.transfer.holder import Holder
 from engine.transfer.leases import Claim
 from engine.transfer.ledger import Ledger
@@ -184,6 +184,12 @@ class Journal(Proofs):
             fingerprint=next((item.content for item in done if item.name == name), None),
             versions={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
         )
+
+    async def did_not_arrive(self, run: RunRef) -> bool:
+        """Whether a run could not be brought at all, so that it may come another time."""
+        found = await self._ledger.run(run.namespace.path, run.id)
+        # One of which only parts are missing has no cause of its own.
+        return found is not None and found.state is State.FAILED and found.cause is not None
 
     async def collection_left(self, collection: Collection) -> None:
         """Nothing is to be done with a collection that was claimed."""

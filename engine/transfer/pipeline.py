@@ -25,25 +25,18 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import (
-    CollectionDestination,
-    CollectionSource,
-    Destination,
-    LogSource,
-    LogWriter,
-    Source,
-    Unreadable,
-)
+from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
 from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.checks import Checks
-from engine.transfer.collections import Collections
+from engine.transfer.collections import collections_between
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.journal import Journal, artifact_key
 from engine.transfer.ledger_schema import Kind
 from engine.transfer.open_runs import OpenRun, Part, Tell
 from engine.transfer.options import Options, Result
 from engine.transfer.proofs import Known
+from engine.transfer.reports import Reports
 from engine.transfer.sharing import Sharing
 
 logger = logging.getLogger(__name__)
@@ -84,21 +77,17 @@ class Pipeline:
         self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
-        self._collections: Collections | None = None
-        if (
-            options.artifacts
-            and isinstance(source, CollectionSource)
-            and isinstance(destination, CollectionDestination)
-        ):
-            self._collections = Collections(
-                source=source,
-                destination=destination,
-                journal=journal,
-                failed=self._failed,
-                read=self._read,
-                drain=self._drain,
-                workers=options.artifact_workers,
-            )
+        self._reports = Reports.between(source, destination, self._failed, self._drain)
+        self._collections = collections_between(
+            source,
+            destination,
+            wanted=options.artifacts,
+            journal=journal,
+            failed=self._failed,
+            read=self._read,
+            drain=self._drain,
+            workers=options.artifact_workers,
+        )
 
     def drain(self) -> None:
         """Start no further run; those that are open are finished."""
@@ -117,11 +106,15 @@ class Pipeline:
         """
         self._targets = await self._destination.prepare(projects)
         if self._options.runs:
+            if self._reports is not None:
+                await self._reports.move_sweeps(projects, self._targets)
             await self._move_runs(projects)
         self.enumerating = False
         if self._collections is not None:
             chosen = frozenset(self._chosen) if self._options.selection.is_partial else None
             await self._collections.move(projects, self._targets, chosen)
+        if self._reports is not None and self._options.reports:
+            await self._reports.move_views(projects, self._targets)
 
     async def _move_runs(self, projects: Sequence[Project]) -> None:
         runs_in, runs_out = anyio.create_memory_object_stream[Run](RUN_QUEUE)

@@ -30,11 +30,21 @@ class ArtifactAudit:
     def keeps(self, found: Artifact) -> bool:
         return not found.type.startswith("wandb-")
 
+    @property
+    def _by_number(self) -> bool:
+        """Whether versions came collection by collection, so that they are the same under the same number."""
+        source = self._context.source
+        return source is not None and source.uri.startswith("wandb:")
+
     def origin(self, found: Artifact) -> int | None:
+        if self._by_number:
+            return found.version
         version = _origin(found).get("version")
         return version if type(version) is int else None
 
     def expected_artifact(self, artifact: Artifact) -> Facts:
+        if self._by_number:
+            return self._same(artifact)
         plain, subject = Plain(), f"artifact {artifact.name}"
         type_, name = self.artifact_name(artifact)
         aliases = {alias for alias in artifact.aliases if names.is_alias(alias)} - {"latest"}
@@ -65,7 +75,22 @@ class ArtifactAudit:
             **{(PROVENANCE, key): value for key, value in origin.items() if value is not None},
         }
 
+    def _same(self, artifact: Artifact) -> Facts:
+        """What is said of a version, which is the same on both sides."""
+        plain = Plain()
+        tags = artifact.tags if "ARTIFACT_TAGS" in self._source.features else ()
+        return {
+            ("description",): clean_text(artifact.description or "") or None,
+            ("version",): artifact.version,
+            ("ttl",): artifact.ttl_s,
+            **{("alias", alias): True for alias in artifact.aliases if names.is_alias(alias)},
+            **{("tag", tag): True for tag in tags},
+            **{("metadata", key): plain.of(value) for key, value in artifact.metadata.items()},
+        }
+
     def found_artifact(self, artifact: Artifact) -> Facts:
+        if self._by_number:
+            return self._same(artifact)
         origin = dict(_origin(artifact))
         more = origin.pop(MORE_METADATA, {})
         own = {key: value for key, value in artifact.metadata.items() if key != PROVENANCE}
