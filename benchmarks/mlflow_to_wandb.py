@@ -155,7 +155,7 @@ def _old(size: Size, servers: Servers, cache: Path, work: Path) -> Row:
         servers,
         project,
         (
-            str(_old_environment(cache)),
+            str(old_environment(cache)),
             str(HERE / "old_importer.py"),
             servers.mlflow.url,
             servers.sandbox.url,
@@ -194,7 +194,7 @@ def _row(
     return Row(name, size, cost, served, sandbox.requests() - requests, _arrived(sandbox, project))
 
 
-def _old_environment(cache: Path) -> Path:
+def old_environment(cache: Path) -> Path:
     directory = cache / "old-importer"
     python = directory / "bin" / "python"
     if not python.exists():
