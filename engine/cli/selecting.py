@@ -71,6 +71,10 @@ Files: TypeAlias = Annotated[
 Artifacts: TypeAlias = Annotated[
     bool, typer.Option("--artifacts/--no-artifacts", help="Artifacts.", rich_help_panel=WHAT)
 ]
+Reports: TypeAlias = Annotated[
+    bool,
+    typer.Option("--reports/--no-reports", help="Reports, drafts and saved views.", rich_help_panel=WHAT),
+]
 Remap: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

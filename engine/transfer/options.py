@@ -29,6 +29,7 @@ class Options:
         history: whether to move metric histories.
         files: whether to move run files.
         artifacts: whether to move artifacts.
+        reports: whether to move reports and saved views.
         remap: source namespace or project name → ``entity/project`` or ``project``.
         concurrency: requests in flight at most, for each host and class of endpoint. None: by class.
         max_rps: requests per second at most, for each host and class of endpoint.
@@ -56,6 +57,7 @@ class Options:
     history: bool = True
     files: bool = True
     artifacts: bool = True
+    reports: bool = True
     remap: Mapping[str, str] = field(default_factory=dict)
     concurrency: int | None = None
     max_rps: float | None = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from engine.errors import AuthError, ConfigError, Conflict, EngineError, Side
 from engine.fanout import KeyedLocks, for_each
 from engine.protocols import CollectionWriter, RunRehearsal, RunWriter, Survey, SystemOptions
-from engine.records import Collection, Namespace, Project, Run, RunRef, SystemInfo
+from engine.records import Collection, Namespace, Project, Receipt, Run, RunRef, SystemInfo
+from engine.reports import Sweep
 from engine.transfer.context import Context
 from engine.wandb import documents, uri
 from engine.wandb.artifacts import ArtifactWriter
@@ -21,11 +23,14 @@ from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, run_id
 from engine.wandb.placement import Placement, members
+from engine.wandb.references import References
 from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.replica import ReplicaMapping, is_replica
 from engine.wandb.run_ids import IdPolicy, Openings, RunIds
 from engine.wandb.run_writer import open_run
+from engine.wandb.sweeps import Sweeps
 from engine.wandb.uploads import Uploader
+from engine.wandb.views import WandbViewWriter
 
 PREPARING = 8
 """Projects that are looked up or created at the same time."""
@@ -69,6 +74,7 @@ class WandbDestination:
         self._placement: Placement
         self._artifacts: ArtifactWriter
         self._openings: Openings
+        self._sweeps: Sweeps
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -85,6 +91,7 @@ class WandbDestination:
                 remap=context.remap,
                 system=self._system(),
             )
+            self._sweeps = Sweeps(client, context)
             ids = RunIds(self._id_policy, self._source_uri())
             await ids.load(context)
             self._openings = Openings(client, context, ids)
@@ -246,7 +253,7 @@ class WandbDestination:
         return RunRef(target, name) if await self._openings.holds(target, name) else None
 
     def rehearse(self, run: Run, namespace: Namespace) -> RunRehearsal:
-        mapping = self._mapping(run, namespace)
+        mapping = self._mapping(replace(run, sweep=None), namespace)
         return WandbRunRehearsal(mapping=mapping, namespace=namespace, writer=self._artifacts)
 
     def _mapping(self, run: Run, namespace: Namespace) -> RunMapping:
@@ -257,7 +264,24 @@ class WandbDestination:
             source_uri=self._source_uri(),
             system=self._system(),
             default_group=run.namespace.project if namespace in self._shared else None,
+            sweep=self._sweeps.names.get((run.namespace, run.sweep)) if run.sweep else None,
         )
+
+    # -- sweeps and reports ----------------------------------------------------------------------
+
+    async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
+        return await self._sweeps.write(sweep, namespace)
+
+    def view_writer(self, places: Mapping[Namespace, Namespace]) -> WandbViewWriter:
+        server = self._context.source.server if self._context.source else None
+        references = References(
+            places=places,
+            source_url=(server or "").removeprefix("wandb:"),
+            url=self._location.base_url,
+            run_id=lambda place, run: self._openings.id_of(Run(id=run, namespace=place), places[place]),
+            sweeps=self._sweeps.names,
+        )
+        return WandbViewWriter(self._client, self._context, references)
 
     def _source_uri(self) -> str:
         source = self._context.source

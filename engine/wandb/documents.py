@@ -45,12 +45,12 @@ UPSERT_RUN: Final = """
 mutation UpsertBucket(
   $name: String, $project: String, $entity: String, $groupName: String, $displayName: String, $notes: String,
   $commit: String, $config: JSONString, $host: String, $program: String, $repo: String, $jobType: String,
-  $state: String, $tags: [String!], $summaryMetrics: JSONString
+  $state: String, $tags: [String!], $summaryMetrics: JSONString, $sweep: String
 ) {
   upsertBucket(input: {
     name: $name, modelName: $project, entityName: $entity, groupName: $groupName, displayName: $displayName,
     notes: $notes, commit: $commit, config: $config, host: $host, jobProgram: $program, jobRepo: $repo,
-    jobType: $jobType, state: $state, tags: $tags, summaryMetrics: $summaryMetrics
+    jobType: $jobType, state: $state, tags: $tags, summaryMetrics: $summaryMetrics, sweep: $sweep
   }) {
     bucket { id name displayName historyLineCount project { name entity { name } } }
     inserted

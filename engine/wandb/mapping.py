@@ -86,6 +86,8 @@ class RunMapping:
     source_uri: str
     system: str
     default_group: str | None = None
+    sweep: str | None = None
+    """The sweep that it belongs to at the destination."""
     given_id: str | None = None
     """The id of the run at the destination, if it is not to have its own."""
     history: dict[str, Json] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class RunMapping:
             "tags": self._tags,
             "state": self.ending.upsert_state,
             "config": self._checked_config(),
+            "sweep": self.sweep,
         }
         return {name: value for name, value in variables.items() if value is not None}
 

@@ -30,7 +30,7 @@ class ReplicaMapping(RunMapping):
 
     def __post_init__(self) -> None:
         RunMapping.__post_init__(self)
-        if self.run.sweep is not None:
+        if self.run.sweep is not None and self.sweep is None:
             self.lose("sweep_dropped", f"of sweep {self.run.sweep!r}, which {PROVENANCE} tells")
 
     def _user_config(self, plain: Plain) -> dict[str, Json]:

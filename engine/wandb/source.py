@@ -25,11 +25,12 @@ from engine.records import (
     Version,
 )
 from engine.remapping.rules import Rules
+from engine.reports import Sweep, View
 from engine.selection import Chosen
 from engine.transfer.context import Context
 from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
-from engine.wandb.reading import artifacts, files, renaming
+from engine.wandb.reading import artifacts, files, renaming, reports
 from engine.wandb.reading.collections import list_collections, read_collection
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
@@ -176,6 +177,17 @@ class WandbSource:
         if found is None:
             raise NotFound("it is not there any more", side=self._side, subject=f"artifact {collection}")
         return found.collection, tuple(found.versions.values())
+
+    async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
+        async with aclosing(reports.list_sweeps(self._client, project.namespace)) as nodes:
+            async for node in nodes:
+                yield reports.sweep_of(node, project.namespace)
+
+    async def views(self, project: Project) -> AsyncGenerator[View]:
+        """Reports, their drafts, and the views that somebody saved."""
+        async with aclosing(reports.views_to_move(self._client, self._context, project.namespace)) as views:
+            async for view in views:
+                yield view
 
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
         async with aclosing(artifacts.list_entries(self._client, artifact)) as found:

@@ -1,0 +1,98 @@
+"""Sweeps before the runs, reports and saved views after all else.
+
+Both sides have to offer them. There are few, and what is the same already is found out by looking, so they
+are compared each time and need no place in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from engine.errors import EngineError
+from engine.protocols import Destination, Source
+from engine.records import Namespace, Project
+from engine.reports import ReportDestination, ReportSource
+
+Tell = Callable[[EngineError], Awaitable[None]]
+
+
+class Failed(Protocol):
+    """Records what did not arrive; raises it if nothing further can succeed."""
+
+    async def __call__(self, item: str, subject: str, error: Exception, tell: Tell) -> EngineError: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The sweeps and the views of one transfer; ``between`` makes one.
+
+    Attributes:
+        failed: records a failure.
+        drain: when it is set, nothing further is begun.
+    """
+
+    source: ReportSource
+    destination: ReportDestination
+    failed: Failed
+    drain: anyio.Event
+
+    @classmethod
+    def between(
+        cls, source: Source, destination: Destination, failed: Failed, drain: anyio.Event
+    ) -> Reports | None:
+        """None if one of the sides has no such thing."""
+        if isinstance(source, ReportSource) and isinstance(destination, ReportDestination):
+            return cls(source, destination, failed, drain)
+        return None
+
+    async def move_sweeps(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
+        """Move all sweeps of these projects.
+
+        Raises:
+            EngineError: nothing further can succeed.
+        """
+        for project in projects:
+            subject = f"sweeps of {project.namespace}"
+            try:
+                async with aclosing(self.source.sweeps(project)) as sweeps:
+                    async for sweep in sweeps:
+                        if self.drain.is_set():
+                            return
+                        subject = str(sweep)
+                        await self.destination.write_sweep(sweep, places[project.namespace])
+                        subject = f"sweeps of {project.namespace}"
+            except Exception as error:  # noqa: BLE001 - becomes a failure record
+                await self.failed("sweep", subject, error, _untold)
+
+    async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
+        """Move all reports and saved views of these projects.
+
+        Raises:
+            EngineError: nothing further can succeed.
+        """
+        writer = self.destination.view_writer(places)
+        for project in projects:
+            try:
+                async with aclosing(self.source.views(project)) as views:
+                    async for view in views:
+                        if self.drain.is_set():
+                            return
+                        try:
+                            await writer.write(view)
+                        except Exception as error:  # noqa: BLE001 - becomes a failure record
+                            await self.failed("report", str(view), error, _untold)
+            except EngineError as error:
+                await self.failed("report", f"reports of {project.namespace}", error, _untold)
+        try:
+            await writer.link()
+        except Exception as error:  # noqa: BLE001 - becomes a failure record
+            await self.failed("report", "links between reports", error, _untold)
+
+
+async def _untold(_error: EngineError) -> None:
+    """The next transfer looks at everything again, so the ledger need not know."""

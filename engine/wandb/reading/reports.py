@@ -1,0 +1,164 @@
+"""Sweeps, reports and saved views of a project.
+
+Source: ``wandb/apis/public/{sweeps,reports}.py`` of the SDK, ``reports/v2/gql.py`` of wandb-workspaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+from engine.records import Json, Namespace
+from engine.reports import Sweep, View
+from engine.transfer.context import Context
+from engine.wandb.client import WandbClient
+from engine.wandb.names import short_hash
+from engine.wandb.reading.pages import pages
+from engine.wandb.reading.values import milliseconds, parse_object
+
+REPORT: Final = "runs"
+DRAFT: Final = "runs/draft"
+SAVED_VIEW: Final = "project-view"
+
+VIEWS_PER_PAGE: Final = 20
+"""A report may have megabytes."""
+
+SWEEPS_PER_PAGE: Final = 100
+
+_OWN: Final = "nwuser"
+"""How the names of the workspaces begin that everybody has in each project."""
+
+_ANY: Final = """
+query AnyReports($entity: String!, $project: String!) {
+  project(name: $project, entityName: $entity) {
+    reports: allViews(viewType: "runs", first: 1) { edges { node { id } } }
+    drafts: allViews(viewType: "runs/draft", first: 1) { edges { node { id } } }
+    saved: allViews(viewType: "project-view", first: 1) { edges { node { id } } }
+  }
+}
+"""
+
+SWEEPS: Final = """
+query SweepsOfProject($entity: String!, $project: String!, $cursor: String, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    sweeps(after: $cursor, first: $perPage) {
+      edges { cursor node {
+        id name displayName description config state createdAt user { username }
+      } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+VIEWS: Final = """
+query ViewsOfProject(
+  $entity: String!, $project: String!, $type: String!, $cursor: String, $perPage: Int!
+) {
+  project(name: $project, entityName: $entity) {
+    allViews(viewType: $type, after: $cursor, first: $perPage) {
+      edges { cursor node {
+        id type name displayName description spec createdAt updatedAt parentId user { username }
+      } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
+
+async def kinds_of(client: WandbClient, namespace: Namespace) -> frozenset[str]:
+    """Which of ``reports``, ``drafts`` and ``saved`` views a project has at all, in one request."""
+    where = {"entity": namespace.entity, "project": namespace.project}
+    project = (await client.graphql(_ANY, where, f"reports of {namespace}")).get("project") or {}
+    return frozenset(kind for kind, found in project.items() if found and found["edges"])
+
+
+async def list_sweeps(client: WandbClient, namespace: Namespace) -> AsyncGenerator[Mapping[str, Json]]:
+    """The nodes of all sweeps of a project."""
+    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": SWEEPS_PER_PAGE}
+    found = pages(
+        client,
+        SWEEPS,
+        variables,
+        lambda data: (data.get("project") or {}).get("sweeps"),
+        f"sweeps of {namespace}",
+    )
+    async with aclosing(found) as listed:
+        async for page in listed:
+            for node in page:
+                yield node
+
+
+def sweep_of(node: Mapping[str, Json], namespace: Namespace) -> Sweep:
+    return Sweep(
+        namespace=namespace,
+        id=node["name"],
+        config=node["config"],
+        name=node.get("displayName") or None,
+        description=node.get("description") or None,
+        state=node.get("state"),
+        user=(node.get("user") or {}).get("username"),
+        created_at=milliseconds(node["createdAt"]),
+    )
+
+
+async def list_views(client: WandbClient, namespace: Namespace, kind: str) -> AsyncGenerator[View]:
+    """The views of one kind in a project, the oldest first."""
+    variables = {
+        "entity": namespace.entity,
+        "project": namespace.project,
+        "type": kind,
+        "perPage": VIEWS_PER_PAGE,
+    }
+    found = pages(
+        client,
+        VIEWS,
+        variables,
+        lambda data: (data.get("project") or {}).get("allViews"),
+        f"reports of {namespace}",
+    )
+    async with aclosing(found) as listed:
+        async for page in listed:
+            for node in page:
+                yield view_of(node, namespace)
+
+
+def view_of(node: Mapping[str, Json], namespace: Namespace) -> View:
+    """A node of a list of views.
+
+    Raises:
+        ValueError: its spec is no JSON object.
+    """
+    return View(
+        namespace=namespace,
+        id=node["id"],
+        kind=node["type"],
+        # Old ones have none; what tells them apart then is their id.
+        name=node.get("name") or short_hash(node["id"], 12),
+        spec=parse_object(node.get("spec")),
+        title=node.get("displayName"),
+        description=node.get("description") or None,
+        user=(node.get("user") or {}).get("username"),
+        parent_id=node.get("parentId"),
+        created_at=milliseconds(node["createdAt"]),
+        updated_at=milliseconds(node.get("updatedAt")),
+    )
+
+
+async def views_to_move(client: WandbClient, context: Context, namespace: Namespace) -> AsyncGenerator[View]:
+    """Reports, their drafts and saved views; what everybody has by themselves is told to be left."""
+    there = await kinds_of(client, namespace)
+    for name, kind in (("reports", REPORT), ("drafts", DRAFT), ("saved", SAVED_VIEW)):
+        if name not in there:
+            continue
+        async with aclosing(list_views(client, namespace, kind)) as views:
+            async for view in views:
+                if kind == SAVED_VIEW and _OWN in view.name:
+                    detail = (
+                        f"the personal workspace of {view.user or 'somebody'}; it belongs to their account"
+                    )
+                    context.lose("workspace_left", f"project {namespace}", detail)
+                else:
+                    yield view

@@ -1,0 +1,111 @@
+"""Sweeps at the destination: their configs, and the names by which runs belong to them.
+
+The server gives every sweep a name of its own. Which sweep of the source it was stands in its description,
+so that a later transfer finds it again, with or without a ledger. It is finished from the beginning: an agent
+that is pointed at it by accident gets nothing to do.
+
+Source: ``wandb/apis/public/sweeps.py`` of the SDK for the mutation and the states.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Final
+
+from engine.records import Json, Namespace, Receipt
+from engine.reports import Sweep
+from engine.transfer.context import Context
+from engine.wandb.client import WandbClient
+from engine.wandb.jsontext import clean_text
+from engine.wandb.mapping import iso_time
+from engine.wandb.reading.reports import list_sweeps
+
+UPSERT_SWEEP: Final = """
+mutation UpsertSweep(
+  $id: ID, $entity: String, $project: String, $config: String, $description: String, $displayName: String,
+  $state: String
+) {
+  upsertSweep(input: {
+    id: $id, entityName: $entity, projectName: $project, config: $config, description: $description,
+    displayName: $displayName, state: $state
+  }) { sweep { id name state } }
+}
+"""
+
+FINISHED: Final = "FINISHED"
+_ENDED: Final = (FINISHED, "CANCELED")
+_ORIGIN: Final = re.compile(r"^Imported from (?P<origin>sweep \S+ of .+)$", re.MULTILINE)
+
+
+def origin_of(namespace: Namespace, name: str) -> str:
+    """How a description names a sweep of the source."""
+    return f"sweep {name} of {namespace}".replace("\n", " ")
+
+
+class Sweeps:
+    """The sweeps of one transfer.
+
+    Attributes:
+        names: at the destination, by namespace and id at the source.
+    """
+
+    def __init__(self, client: WandbClient, context: Context) -> None:
+        self._client = client
+        self._context = context
+        self._held: dict[Namespace, dict[str, Mapping[str, Json]]] = {}
+        self.names: dict[tuple[Namespace, str], str] = {}
+
+    async def write(self, sweep: Sweep, namespace: Namespace) -> Receipt:
+        """Make a sweep, unless it is there as it should be."""
+        held = (await self.held(namespace)).get(origin_of(sweep.namespace, sweep.id))
+        wanted = self._wanted(sweep)
+        if held is None or any((held[name] or None) != value for name, value in wanted.items()):
+            where: dict[str, Json] = {"entity": namespace.entity, "project": namespace.project}
+            made = await self._upsert(sweep, where | wanted | ({} if held is None else {"id": held["id"]}))
+            if made["state"] != wanted["state"]:
+                # As the SDK changes it: of a sweep that is there.
+                await self._upsert(sweep, {"id": made["id"], "state": wanted["state"]})
+            name, skipped = str(made["name"]), False
+        else:
+            name, skipped = str(held["name"]), True
+        self.names[sweep.namespace, sweep.id] = name
+        if sweep.state not in _ENDED:
+            detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
+            self._context.lose("sweep_finished", str(sweep), detail)
+        return Receipt(items=1, skipped=skipped)
+
+    async def held(self, namespace: Namespace) -> dict[str, Mapping[str, Json]]:
+        """Sweeps of a project that earlier transfers brought, by their origins."""
+        if namespace not in self._held:
+            self._held[namespace] = found = {}
+            async with aclosing(list_sweeps(self._client, namespace)) as nodes:
+                async for node in nodes:
+                    if (match := _ORIGIN.search(node.get("description") or "")) is not None:
+                        found[match["origin"]] = node
+        return self._held[namespace]
+
+    def _wanted(self, sweep: Sweep) -> dict[str, Json]:
+        made = " ".join(
+            part
+            for part in (
+                f"by {sweep.user}" if sweep.user else "",
+                f"at {iso_time(sweep.created_at)}" if sweep.created_at else "",
+            )
+            if part
+        )
+        origin = f"Imported from {origin_of(sweep.namespace, sweep.id)}"
+        return {
+            "config": clean_text(sweep.config),
+            "displayName": clean_text(sweep.name) if sweep.name else None,
+            "description": clean_text(
+                "\n\n".join(filter(None, (sweep.description, origin, f"Made {made}" if made else "")))
+            ),
+            "state": sweep.state if sweep.state in _ENDED else FINISHED,
+        }
+
+    async def _upsert(self, sweep: Sweep, variables: Mapping[str, Json]) -> Mapping[str, Json]:
+        answer = await self._client.graphql(UPSERT_SWEEP, variables, str(sweep))
+        made: Mapping[str, Json] = answer["upsertSweep"]["sweep"]
+        return made
