@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__version__ = "0.1.0"  # first: modules below tell it to servers
+
 from engine.errors import (
     AuthError,
     CommError,
@@ -29,10 +31,10 @@ from engine.records import Namespace, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options, Result
 from engine.transfer.plan import Plan
-
-__version__ = "0.1.0"
+from engine.wandb.api import Api
 
 __all__ = [
+    "Api",
     "AuthError",
     "CommError",
     "ConfigError",

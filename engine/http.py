@@ -171,6 +171,7 @@ class HttpClient:
         ssl_context: for a custom CA or client certificate; None means the defaults.
         classify: vendor's own reading of an answer, asked before the status is.
         policy: how often to try again.
+        read_timeout_s: a socket that is silent for so long is given up.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class HttpClient:
         ssl_context: ssl.SSLContext | None = None,
         classify: Classifier | None = None,
         policy: RetryPolicy = DEFAULT_POLICY,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.side = side
         self._context = context
@@ -189,19 +191,20 @@ class HttpClient:
         self._ssl = ssl_context
         self._classify = classify
         self._policy = policy
+        self._read_timeout_s = read_timeout_s
         # Asked once: reading the environment costs as much as the rest of a small request.
         self._proxies = urllib.request.getproxies_environment()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         # The throttle owns concurrency, so the pool itself has no limit. No total timeout: a large
-        # object takes as long as it takes, while a silent socket is given up after READ_TIMEOUT_S.
+        # object takes as long as it takes, while a silent socket is given up.
         connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=300, ssl=self._ssl or True)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S
+                total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._read_timeout_s
             ),
             read_bufsize=PIECE,
         )

@@ -23,7 +23,7 @@ from engine.errors import (
     Transient,
     Unsupported,
 )
-from engine.http import HttpClient, Response, error_of, parse_json
+from engine.http import READ_TIMEOUT_S, HttpClient, Response, error_of, parse_json
 from engine.records import Json
 from engine.transfer.context import Context
 from engine.transfer.retry import RetryPolicy, retrying
@@ -213,7 +213,12 @@ class WandbClient:
 
 @asynccontextmanager
 async def connect(
-    base_url: str, api_key: str | None, context: Context, side: Side = Side.DESTINATION
+    base_url: str,
+    api_key: str | None,
+    context: Context,
+    side: Side = Side.DESTINATION,
+    *,
+    read_timeout_s: float = READ_TIMEOUT_S,
 ) -> AsyncGenerator[WandbClient]:
     """An open client; nothing is sent yet.
 
@@ -221,7 +226,11 @@ async def connect(
         ConfigError: no usable credentials were found.
     """
     http = HttpClient(
-        side, context, headers={"User-Agent": f"transfer-engine/{__version__}"}, classify=classify
+        side,
+        context,
+        headers={"User-Agent": f"transfer-engine/{__version__}"},
+        classify=classify,
+        read_timeout_s=read_timeout_s,
     )
     client = WandbClient(http, base_url, api_key, side)
     async with http:

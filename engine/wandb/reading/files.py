@@ -38,10 +38,11 @@ async def list_files(client: WandbClient, context: Context, run: Run) -> AsyncGe
                 if DEADLIST in node["name"]:
                     context.lose("file_of_the_server", f"run {run.id}", f"file {node['name']!r} was left out")
                     continue
-                yield _file_of(node, variables)
+                yield file_of(node, variables)
 
 
-def _file_of(node: Mapping[str, Json], where: Mapping[str, Json]) -> RunFile:
+def file_of(node: Mapping[str, Json], where: Mapping[str, Json]) -> RunFile:
+    """A node of a list of files; ``where`` has the entity, project and run."""
     locator = [KIND, where["entity"], where["project"], where["run"], node["name"], node["directUrl"]]
     return RunFile(
         path=node["name"],

@@ -54,8 +54,9 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
     if counts.rows == 0:
         return
     if counts.rows is not None and counts.rows <= SMALL and counts.rows * counts.row_bytes <= PAGE_BYTES:
-        rows = await _all_at_once(client, run)
-        if len(rows) >= counts.rows:
+        rows, there = await _all_at_once(client, run)
+        # It may have grown since it was listed; what came is thinned then.
+        if len(rows) >= max(counts.rows, there):
             yield HistoryRows(first=0, rows=rows)
             return
     history = _LargeHistory(client, context, run)
@@ -69,10 +70,12 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
     history.check(first)
 
 
-async def _all_at_once(client: WandbClient, run: Run) -> list[Row]:
+async def _all_at_once(client: WandbClient, run: Run) -> tuple[list[Row], int]:
+    """Rows, and how many there are."""
     variables = {**address(run), "samples": SMALL}
     data = await client.graphql(documents.HISTORY_ROWS, variables, f"history of run {run.id}")
-    return in_order(_rows_of(of_run(data, f"run {run.id}", client)))
+    answer = of_run(data, f"run {run.id}", client)
+    return in_order(_rows_of(answer)), answer.get("historyLineCount") or 0
 
 
 def _rows_of(answer: Mapping[str, Json]) -> list[Row]:

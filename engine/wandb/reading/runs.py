@@ -186,7 +186,7 @@ async def list_runs(
     read again until it has nothing new.
     """
     seen: set[str] = set()
-    listing = _Listing(client, namespace, mongo_filter(selection))
+    listing = Listing(client, namespace, documents.RUNS, filters=mongo_filter(selection))
     for number in range(PASSES):
         new = 0
         async with aclosing(listing.nodes()) as nodes:
@@ -225,25 +225,43 @@ def _readable(node: Mapping[str, Json], namespace: Namespace, client: WandbClien
         return Unreadable(node["name"], unreadable)
 
 
-class _Listing:
+class Listing:
     """One list of runs, read any number of times.
 
     A page that the server cannot give, because it is too much for it or because of one run in it, is asked
     for in smaller ones; a run that it cannot give even alone is passed over.
+
+    Args:
+        document: what is asked of each run, with the variables of ``documents.RUNS``.
+        per_page: runs in a page at most.
+
+    Attributes:
+        total: how many runs there are, as the last page told; None before the first.
+        is_steady: whether the last reading gave as many runs as there are, and none twice.
     """
 
-    def __init__(self, client: WandbClient, namespace: Namespace, filters: str) -> None:
+    def __init__(
+        self,
+        client: WandbClient,
+        namespace: Namespace,
+        document: str,
+        *,
+        filters: str,
+        order: str = "+created_at",
+        per_page: int = PER_PAGE,
+    ) -> None:
         self._client = client
+        self._document = document
         self._subject = f"runs of {namespace}"
         self._variables: dict[str, Json] = {
             "entity": namespace.entity,
             "project": namespace.project,
-            "order": "+created_at",
+            "order": order,
             "filters": filters,
         }
-        self._per_page = PER_PAGE
+        self._most = self._per_page = per_page
+        self.total: int | None = None
         self.is_steady = True
-        """Whether the last reading gave as many runs as there are, and none twice."""
 
     async def nodes(self) -> AsyncGenerator[Mapping[str, Json] | Unreadable]:
         """All nodes of the list; ``Unreadable`` in the place of those that the server cannot give."""
@@ -259,7 +277,7 @@ class _Listing:
                 given.add(name)
                 yield edge["node"] if error is None else Unreadable(name, error)
             if (cursor := next_cursor(found["runs"], cursor, self._client, self._subject)) is None:
-                self.is_steady = count == len(given) == found["runCount"]
+                self.is_steady = count == len(given) == self.total
                 return
 
     async def _page(self, cursor: str | None) -> tuple[Mapping[str, Json], EngineError | None]:
@@ -267,7 +285,7 @@ class _Listing:
         while True:
             policy = DEFAULT_POLICY if self._per_page == 1 else _LARGE_PAGE_POLICY
             try:
-                project = await retrying(partial(self._ask, documents.RUNS, cursor), policy)
+                project = await retrying(partial(self._ask, self._document, cursor), policy)
             except (Transient, CommError) as error:
                 # What is wrong with the question itself is wrong with a smaller one, too.
                 if error.status is not None and error.status < 500:
@@ -276,7 +294,7 @@ class _Listing:
                     return await retrying(partial(self._ask, documents.RUN_NAMES, cursor)), error
                 self._per_page = max(1, self._per_page // SHRINKS_BY)
             else:
-                self._per_page = min(PER_PAGE, 2 * self._per_page)
+                self._per_page = min(self._most, 2 * self._per_page)
                 return project, None
 
     async def _ask(self, document: str, cursor: str | None) -> Mapping[str, Json]:
@@ -289,6 +307,7 @@ class _Listing:
                 side=self._client.side,
                 subject=self._subject,
             )
+        self.total = project["runCount"]
         return project
 
 

@@ -1,0 +1,79 @@
+"""Whole histories, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from engine.errors import ConfigError
+from engine.records import Json
+from engine.records import Run as RunRecord
+from engine.wandb.api.sampling import Row
+from engine.wandb.api.session import Session
+from engine.wandb.reading.history import read_history, step_of
+
+
+async def scan(
+    session: Session,
+    run: RunRecord,
+    keys: Sequence[str],
+    *,
+    require_all: bool,
+    min_step: int,
+    max_step: int | None,
+) -> AsyncGenerator[Sequence[Row]]:
+    """The rows in chunks; see ``Run.scan_history``.
+
+    Raises:
+        ConfigError: the steps are no range.
+    """
+    if max_step is not None and max_step < min_step:
+        raise ConfigError(f"there are no steps from {min_step} to before {max_step}")
+    bounded = min_step > 0 or max_step is not None
+    async with aclosing(read_history(session.client, session.context, run)) as chunks:
+        async for chunk in chunks:
+            rows: Sequence[Row] = chunk.rows
+            if bounded:
+                if max_step is not None and _first(rows) >= max_step:
+                    return
+                rows = [row for row in rows if _is_within(row, min_step, max_step)]
+            if keys:
+                rows = [chosen for row in rows if (chosen := _chosen(row, keys, require_all=require_all))]
+            if rows:
+                yield rows
+
+
+def _first(rows: Sequence[Row]) -> int:
+    step = step_of(rows[0]) if rows else None
+    return -1 if step is None else step
+
+
+def _is_within(row: Row, min_step: int, max_step: int | None) -> bool:
+    step = step_of(row)
+    return step is not None and step >= min_step and (max_step is None or step < max_step)
+
+
+def _chosen(row: Row, keys: Sequence[str], *, require_all: bool) -> Row:
+    found: dict[str, Json] = {}
+    for key in keys:
+        value = row.get(key, _NOTHING)
+        if value is _NOTHING and "." in key:
+            value = _nested(row, key)
+        if value is not _NOTHING:
+            found[key] = value
+        elif require_all:
+            return {}
+    # The step comes along, as with the SDK.
+    return {"_step": row["_step"], **found} if found and "_step" in row else found
+
+
+_NOTHING = object()
+
+
+def _nested(row: Json, key: str) -> Json:
+    """The value at a dotted path."""
+    for part in key.split("."):
+        if not isinstance(row, dict) or part not in row:
+            return _NOTHING
+        row = row[part]
+    return row
