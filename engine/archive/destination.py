@@ -1,0 +1,95 @@
+"""An archive to write to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from anyio.to_thread import run_sync
+
+from engine.archive.audit import ArchiveAudit
+from engine.archive.blobs import Blobs
+from engine.archive.codec import plain
+from engine.archive.layout import FORMAT, VERSION, Layout, disk_errors, dumps
+from engine.archive.places import places_of, root_of, server_of
+from engine.archive.writer import ArchiveRunWriter, read_record
+from engine.errors import Side
+from engine.protocols import SystemOptions
+from engine.records import Namespace, Project, Run, SystemInfo
+from engine.transfer.context import Context
+
+LEFT_OVER_S: Final = 86_400
+"""What is in the staging directory for so long, nobody is writing any more."""
+
+
+class ArchiveDestination:
+    """Keeps runs in a directory, which is made if need be.
+
+    Args:
+        rest: the path after ``archive:``.
+        logs: whether to keep system metrics and console output too, where the source has them.
+    """
+
+    def __init__(
+        self,
+        rest: str,
+        options: SystemOptions | None = None,  # noqa: ARG002 - none of them concerns an archive
+        *,
+        logs: bool = True,
+    ) -> None:
+        self._layout = Layout(root_of(rest), Side.DESTINATION)
+        self._rest, self._logs = rest, logs
+        self.uri = f"archive:{rest}"
+        self._context: Context
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
+        self._context = context
+        self._blobs = Blobs(self._layout)
+        with disk_errors(Side.DESTINATION, self.uri):
+            await run_sync(self._layout.facts)
+        yield SystemInfo(
+            uri=self.uri, product="archive", version=str(VERSION), server=server_of(self._layout.root)
+        )
+
+    async def prepare(self, projects: Sequence[Project]) -> Mapping[Namespace, Namespace]:
+        targets = places_of(projects, self._context.remap)
+        with disk_errors(Side.DESTINATION, self.uri):
+            await run_sync(self._make, projects, targets)
+        return targets
+
+    def _make(self, projects: Sequence[Project], targets: Mapping[Namespace, Namespace]) -> None:
+        facts = self._layout.facts() or {"format": FORMAT, "version": VERSION, "origins": []}
+        if (source := self._context.source) is not None:
+            origin = {"uri": source.origin or source.uri, "product": source.product}
+            facts["origins"] = [each for each in facts["origins"] if each["uri"] != origin["uri"]] + [origin]
+        self._layout.root.mkdir(parents=True, exist_ok=True)
+        self._layout.write(self._layout.root / "archive.json", dumps(facts).encode())
+        if self._layout.staging.is_dir():
+            for left in self._layout.staging.iterdir():
+                if time.time() - left.stat().st_mtime > LEFT_OVER_S:
+                    left.unlink(missing_ok=True)
+        for project in projects:
+            kept = replace(project, namespace=targets[project.namespace])
+            path = self._layout.project(kept.namespace) / "project.json"
+            self._layout.write(path, dumps(plain(kept)).encode())
+
+    async def open_run(self, run: Run, namespace: Namespace) -> ArchiveRunWriter:
+        place = self._layout.run(namespace, run.id)
+        with disk_errors(Side.DESTINATION, str(place.record)):
+            before = await run_sync(read_record, self._layout, place, run.id)
+        return ArchiveRunWriter(
+            run=replace(run, namespace=namespace),
+            place=place,
+            layout=self._layout,
+            blobs=self._blobs,
+            context=self._context,
+            before=before,
+            logs=self._logs,
+        )
+
+    def audit(self) -> ArchiveAudit:
+        return ArchiveAudit(self._rest)

@@ -1,0 +1,271 @@
+"""An archive to read from: what was put into it, exactly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from anyio.to_thread import run_sync
+
+from engine.archive import points, rows
+from engine.archive.blobs import Blobs
+from engine.archive.codec import artifact_of, entry_of, file_of, project_of, run_of
+from engine.archive.filters import Filter
+from engine.archive.layout import VERSION, Layout, RunPlace, disk_errors, sha256_of
+from engine.archive.places import root_of, server_of
+from engine.errors import ConfigError, EngineError, IntegrityError, Side
+from engine.fingerprints import fingerprint
+from engine.protocols import SystemOptions, Unreadable
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    Blob,
+    ConsoleLine,
+    ConsoleLines,
+    HistoryChunk,
+    HistoryRows,
+    Json,
+    Project,
+    Run,
+    RunFile,
+    Selection,
+    SystemInfo,
+)
+from engine.selection import Chosen
+from engine.transfer.context import Context
+
+T = TypeVar("T")
+
+LINES_AT_ONCE: Final = 1_000
+
+_ARTIFACT_NAME: Final = re.compile(r"[a-z0-9_-]+\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the rest of a run is."""
+
+    place: RunPlace
+    parts: Mapping[str, Json]
+    artifacts: Mapping[str, str]
+
+
+class ArchiveSource:
+    """Everything in an archive.
+
+    Args:
+        rest: the path after ``archive:``.
+        side: whose errors these are; a destination is read back like a source.
+    """
+
+    def __init__(
+        self,
+        rest: str,
+        options: SystemOptions | None = None,  # noqa: ARG002 - none of them concerns an archive
+        *,
+        side: Side = Side.SOURCE,
+    ) -> None:
+        self._layout = Layout(root_of(rest), side)
+        self._blobs = Blobs(self._layout)
+        self.uri = f"archive:{rest}"
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:  # noqa: ARG002
+        with disk_errors(self._layout.side, self.uri):
+            facts = await run_sync(self._layout.facts)
+        if facts is None:
+            raise ConfigError(
+                "there is no archive here",
+                side=self._layout.side,
+                subject=str(self._layout.root),
+                remedy="engine export SOURCE --out DIR makes one",
+            )
+        origins = facts.get("origins") or [{}]
+        yield SystemInfo(
+            uri=self.uri,
+            product="archive",
+            version=str(VERSION),
+            server=server_of(self._layout.root),
+            origin=origins[-1].get("uri"),
+        )
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    async def projects(self, selection: Selection) -> AsyncGenerator[Project]:
+        """The projects that the selection names, by name.
+
+        Raises:
+            ConfigError: a name matches nothing, or the filter is none.
+        """
+        Filter.of(selection.filter)
+        chosen = Chosen(selection.projects)
+        everything = await run_sync(self._projects)
+        found = [each for each in everything if selection.include_deleted or not each.deleted]
+        chosen.check(found, [each for each in everything if each.deleted])
+        for project in found:
+            if chosen.takes(project):
+                yield project
+
+    def _projects(self) -> list[Project]:
+        found = []
+        for path in (self._layout.root / "projects").glob("*/project.json"):
+            try:
+                found.append(project_of(json.loads(path.read_bytes())))
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._damaged(path, error) from error
+        return sorted(found, key=lambda project: project.namespace)
+
+    async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
+        """The runs of a project, oldest first; ``selection.filter`` is JSON in the manner of MongoDB."""
+        wanted = Filter.of(selection.filter)
+        left = selection.limit
+        for path in await run_sync(self._records, self._layout.project(project.namespace) / "runs"):
+            run = await run_sync(self._run, path, project)
+            if isinstance(run, Run):
+                if run.deleted and not selection.include_deleted:
+                    continue
+                if selection.since is not None and (run.started_at or 0) < selection.since:
+                    continue
+                if not wanted.takes(run):
+                    continue
+            if left is not None and left <= 0:
+                return
+            left = None if left is None else left - 1
+            yield run
+
+    def _records(self, directory: Path) -> list[Path]:
+        """In the order of their beginning; only that is held of each."""
+        found: list[tuple[int, str, Path]] = []
+        for path in directory.glob("*.json"):
+            try:
+                run = json.loads(path.read_bytes())["run"]
+                found.append((run["started_at"] or 0, run["id"], path))
+            except (ValueError, KeyError, TypeError):  # told when it is its turn
+                found.append((0, "", path))
+        return [path for *_, path in sorted(found)]
+
+    def _run(self, path: Path, project: Project) -> Run | Unreadable:
+        try:
+            content = path.read_bytes()
+            record = json.loads(content)
+            run = run_of(record["run"])
+            located = Located(
+                self._layout.run(project.namespace, run.id), record["parts"], record["artifacts"]
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return Unreadable(path.stem, self._damaged(path, error))
+        return replace(
+            run,
+            namespace=project.namespace,
+            locator=located,
+            fingerprint=fingerprint(record["run"], record["parts"], record["artifacts"]),
+        )
+
+    def _damaged(self, path: Path, error: Exception) -> EngineError:
+        return IntegrityError(
+            f"a record of the archive is damaged: {error}",
+            side=self._layout.side,
+            subject=str(path),
+            remedy="export it again, or restore the archive from a copy",
+            exc=error,
+        )
+
+    # -- tables ----------------------------------------------------------------------------------
+
+    async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
+        """Every point or row, after the file was checked."""
+        for part, reader in (("history", rows.read_rows), ("history-points", points.read_points)):
+            async with aclosing(self._chunks(run, part, reader)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
+        async with aclosing(self._chunks(run, "system-metrics", rows.read_rows)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def console(self, run: Run) -> AsyncGenerator[ConsoleLines]:
+        async with aclosing(self._chunks(run, "console", rows.read_rows)) as chunks:
+            async for chunk in chunks:
+                lines = [ConsoleLine(**{"text": "", **row}) for row in chunk.rows]
+                for start in range(0, len(lines), ConsoleLines.CHUNK_LINES):
+                    yield ConsoleLines(lines=lines[start : start + ConsoleLines.CHUNK_LINES])
+
+    async def _chunks(self, run: Run, part: str, reader: Any) -> AsyncGenerator[Any]:
+        located = _located(run)
+        table = located.parts.get(part)
+        if table is None:
+            return
+        with disk_errors(self._layout.side, f"{part} of run {run.id}"):
+            path = await run_sync(self._layout.checked, located.place.table(part), table["sha256"])
+            chunks = reader(path)
+            try:
+                while (chunk := await run_sync(next, chunks, None)) is not None:
+                    yield chunk
+            finally:
+                chunks.close()
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    async def files(self, run: Run) -> AsyncGenerator[RunFile]:
+        listed = _located(run).parts.get("files")
+        if listed is not None:
+            async with aclosing(self._listed(listed["sha256"])) as lines:
+                async for line in lines:
+                    yield replace(file_of(line["file"]), locator=line["sha256"])
+
+    async def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
+        located = _located(run)
+        with disk_errors(self._layout.side, f"artifacts of run {run.id}"):
+            found = await run_sync(self._artifacts, located)
+        for artifact in found:
+            yield artifact
+
+    def _artifacts(self, located: Located) -> list[Artifact]:
+        found = []
+        for name, digest in located.artifacts.items():
+            if not _ARTIFACT_NAME.fullmatch(name):
+                raise self._damaged(located.place.record, ValueError(f"{name!r} is no name of an artifact"))
+            path = self._layout.checked(located.place.artifacts / name, digest)
+            record = json.loads(path.read_bytes())
+            found.append(replace(artifact_of(record["artifact"]), locator=record["entries"]["sha256"]))
+        # Versions of a collection in their order, as they have to be written.
+        return sorted(found, key=lambda each: (each.type, each.name, each.version or 0))
+
+    async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+        async with aclosing(self._listed(artifact.locator)) as lines:
+            async for line in lines:
+                yield replace(entry_of(line["file"]), locator=line["sha256"] or "")
+
+    async def _listed(self, digest: str) -> AsyncGenerator[Mapping[str, Json]]:
+        """The lines of a list of files, after it was checked."""
+        path = self._layout.blob(digest)
+
+        def check() -> None:
+            if not path.is_file() or sha256_of(path) != digest:
+                raise self._damaged(path, ValueError("a list of files is missing or not what it was"))
+
+        def some() -> list[Mapping[str, Json]]:
+            return [json.loads(line) for line, _ in zip(file, range(LINES_AT_ONCE), strict=False)]
+
+        with disk_errors(self._layout.side, str(path)):
+            await run_sync(check)
+            with path.open(encoding="ascii") as file:
+                while lines := await run_sync(some):
+                    for line in lines:
+                        yield line
+
+    async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
+        async with aclosing(self._blobs.read(blob.locator, offset)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+def _located(run: Run) -> Located:
+    assert isinstance(run.locator, Located)
+    return run.locator

@@ -1,0 +1,269 @@
+"""One run being archived.
+
+Files and artifacts are in the archive when their call returns; tables wait in the staging directory until
+``finish``, which puts them in their places and then writes the record that refers to them. A process that is
+killed at any moment leaves the record of before, and what that refers to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, aclosing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from anyio.to_thread import run_sync
+
+from engine.archive import points, rows
+from engine.archive.blobs import PIECE, Blobs
+from engine.archive.codec import plain
+from engine.archive.layout import Layout, RunPlace, disk_errors, dumps, sha256_of, sync_file
+from engine.archive.names import portable
+from engine.errors import Conflict, IntegrityError, Side
+from engine.fanout import for_each
+from engine.protocols import Reader
+from engine.records import (
+    Artifact,
+    ArtifactEntry,
+    Blob,
+    ConsoleLines,
+    HistoryChunk,
+    HistoryRows,
+    Json,
+    MetricPoints,
+    Receipt,
+    Run,
+    RunFile,
+)
+from engine.transfer.context import Context
+
+FILES_AT_ONCE: Final = 16
+"""Files of one run or artifact that are read at the same time."""
+
+HISTORY: Final = "history"
+HISTORY_POINTS: Final = "history-points"
+SYSTEM_METRICS: Final = "system-metrics"
+CONSOLE: Final = "console"
+
+
+@dataclass(slots=True, kw_only=True)
+class ArchiveRunWriter:
+    """A ``RunWriter``, and a ``LogWriter``.
+
+    Args:
+        run: as it is kept, with the namespace that it has in the archive.
+        before: the record that is there.
+        logs: whether to keep system metrics and console.
+    """
+
+    run: Run
+    place: RunPlace
+    layout: Layout
+    blobs: Blobs
+    context: Context
+    before: Mapping[str, Json]
+    logs: bool
+    parts: dict[str, Json] = field(default_factory=dict)
+    _staged: dict[str, Path] = field(default_factory=dict)
+
+    def resume(self, part: str, note: Json) -> None:  # noqa: ARG002 - the note says it
+        self.parts |= note
+
+    # -- tables ----------------------------------------------------------------------------------
+
+    async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
+        as_points: points.PointWriter | None = None
+        as_rows: rows.RowWriter | None = None
+        wide, long = self._new(HISTORY), self._new(HISTORY_POINTS)
+        with disk_errors(Side.DESTINATION, str(self.place.record)), ExitStack() as ends:
+            async for chunk in chunks:
+                match chunk:
+                    case MetricPoints():
+                        if as_points is None:
+                            as_points = ends.enter_context(points.PointWriter(long, self.run.id))
+                        await run_sync(as_points.add, chunk.batch)
+                    case HistoryRows():
+                        if as_rows is None:
+                            as_rows = ends.enter_context(
+                                rows.RowWriter(wide, self.run.id, self.context.spool)
+                            )
+                        await run_sync(as_rows.add, chunk.rows)
+            await run_sync(ends.close)
+        told: dict[str, Json] = {HISTORY: None, HISTORY_POINTS: None}
+        if as_rows is not None:
+            told[HISTORY] = await self._stage(HISTORY, wide, rows.FORM, as_rows.count, as_rows.points)
+        if as_points is not None:
+            told[HISTORY_POINTS] = await self._stage(
+                HISTORY_POINTS, long, points.FORM, as_points.count, as_points.count
+            )
+        self.parts |= told
+        counted = [table for table in told.values() if table is not None]
+        total = sum(table["points"] for table in counted)
+        written = as_rows.count if as_rows is not None else 0
+        self.context.counters.points += total
+        self.context.counters.rows += written
+        return Receipt(items=1, points=total, rows=written, note=told)
+
+    async def write_logs(
+        self, metrics: AsyncIterator[HistoryRows], console: AsyncIterator[ConsoleLines]
+    ) -> None:
+        if not self.logs:
+            return
+
+        async def measured() -> AsyncIterator[list[Mapping[str, Json]]]:
+            async for chunk in metrics:
+                yield list(chunk.rows)
+
+        async def written() -> AsyncIterator[list[Mapping[str, Json]]]:
+            async for part in console:
+                yield [{k: v for k, v in asdict(line).items() if v is not None} for line in part.lines]
+
+        await self._write_rows(SYSTEM_METRICS, measured())
+        await self._write_rows(CONSOLE, written())
+
+    async def _write_rows(self, part: str, chunks: AsyncIterator[list[Mapping[str, Json]]]) -> None:
+        path = self._new(part)
+        writer = rows.RowWriter(path, self.run.id, self.context.spool)
+        with disk_errors(Side.DESTINATION, str(self.place.record)), ExitStack() as ends:
+            ends.enter_context(writer)
+            async for chunk in chunks:
+                await run_sync(writer.add, chunk)
+            await run_sync(ends.close)
+        self.parts[part] = (
+            await self._stage(part, path, rows.FORM, writer.count, writer.points) if writer.count else None
+        )
+
+    def _new(self, part: str) -> Path:
+        """Where a table is written first; what an earlier attempt left is thrown away."""
+        if (left := self._staged.pop(part, None)) is not None:
+            left.unlink(missing_ok=True)
+        return self.layout.temporary()
+
+    async def _stage(self, part: str, path: Path, form: str, count: int, values: int) -> Json:
+        def settled() -> Json:
+            sync_file(path)
+            return {
+                "form": form,
+                "rows": count,
+                "points": values,
+                "sha256": sha256_of(path),
+                "bytes": path.stat().st_size,
+            }
+
+        with disk_errors(Side.DESTINATION, str(self.place.record)):
+            told = await run_sync(settled)
+        self._staged[part] = path
+        return told
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
+        listed, receipt = await self._store(files, read)
+        note = {"files": listed if listed["count"] else None}
+        self.parts |= note
+        return replace(receipt, note=note)
+
+    async def write_artifact(
+        self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
+    ) -> Receipt:
+        listed, receipt = await self._store(entries, read)
+        if artifact.namespace != self.run.namespace and artifact.run_id == self.run.id:
+            artifact = replace(artifact, namespace=self.run.namespace)
+        name = portable("\0".join((artifact.type, artifact.name, str(artifact.version))))
+        record = {"artifact": plain(artifact), "entries": listed}
+        path = self.place.artifacts / f"{name}.json"
+        with disk_errors(Side.DESTINATION, str(path)):
+            await run_sync(self.layout.write, path, dumps(record).encode())
+        return receipt
+
+    async def _store(self, blobs: AsyncIterator[Any], read: Reader) -> tuple[Json, Receipt]:
+        """Keep the bytes of these and a list of them."""
+        lines: dict[int, str] = {}
+        total = 0
+
+        async def store(numbered: tuple[int, Blob]) -> None:
+            nonlocal total
+            number, blob = numbered
+            told = {"file": plain(blob), "sha256": None, "bytes": 0}
+            if getattr(blob, "ref", None) is None:
+                async with self.context.budget.hold(2 * PIECE), aclosing(read(blob)) as pieces:
+                    stored = await self.blobs.put(pieces, blob)
+                told |= {"sha256": stored.sha256, "bytes": stored.size}
+                total += stored.size
+                self.context.counters.bytes += stored.size
+            self.context.counters.files += 1
+            lines[number] = dumps(told)
+
+        await for_each(_numbered(blobs), store, limit=FILES_AT_ONCE)
+        text = "".join(f"{lines[number]}\n" for number in sorted(lines))
+        listed = await run_sync(self.blobs.put_bytes, text.encode())
+        told = {"count": len(lines), "bytes": total, "sha256": listed.sha256}
+        return told, Receipt(items=1, files=len(lines), bytes=total)
+
+    # -- the record ------------------------------------------------------------------------------
+
+    async def finish(self, *, complete: bool = True) -> Receipt:
+        losses = self.context.losses.of_run(f"run {self.run.id}")
+        with disk_errors(Side.DESTINATION, str(self.place.record)):
+            await run_sync(self._commit, complete, [{**asdict(loss)} for loss in losses])
+        self.context.losses.forget_run(f"run {self.run.id}")
+        return Receipt(items=1)
+
+    def _commit(self, complete: bool, losses: list[Json]) -> None:
+        before = self.before.get("parts", {})
+        parts = {name: part for name, part in {**before, **self.parts}.items() if part is not None}
+        for part, staged in self._staged.items():
+            if parts[part] == before.get(part) and self.place.table(part).is_file():
+                staged.unlink(missing_ok=True)
+            else:
+                self.layout.place(staged, self.place.table(part))
+        self._staged.clear()
+        artifacts = {path.name: sha256_of(path) for path in sorted(self.place.artifacts.glob("*.json"))}
+        told = {"run": plain(self.run), "complete": complete, "parts": parts, "artifacts": artifacts}
+        if all(self.before.get(name) == value for name, value in json.loads(dumps(told)).items()):
+            return
+        record = {"generation": self.before.get("generation", 0) + 1, **told, "losses": losses}
+        self.layout.write(self.place.record, dumps(record).encode())
+        # What the source has no more, after the record, so that it never refers to what is not there.
+        for part in self.parts:
+            if self.parts[part] is None and (gone := self.place.table(part)).is_file():
+                self.layout.set_aside(gone)
+                gone.unlink()
+
+
+def read_record(layout: Layout, place: RunPlace, run_id: str) -> dict[str, Any]:
+    """The record of a run as it is, empty if there is none.
+
+    Raises:
+        Conflict: the place is that of another run.
+        IntegrityError: it is damaged.
+    """
+    path = place.record
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        found = record["run"]["id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            "the record of the run is damaged",
+            side=layout.side,
+            subject=str(path),
+            remedy="move it away, and export the run again with --no-incremental",
+        ) from error
+    if found != run_id:
+        raise Conflict(
+            f"the place of run {run_id!r} in the archive is taken by {found!r}",
+            side=layout.side,
+            subject=str(path),
+        )
+    return record
+
+
+async def _numbered(blobs: AsyncIterator[Blob]) -> AsyncIterator[tuple[int, Blob]]:
+    number = 0
+    async for blob in blobs:
+        yield number, blob
+        number += 1
