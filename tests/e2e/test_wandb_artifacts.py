@@ -3,71 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import anyio
 import pytest
-import wandb
 
-from engine import Engine, Options, open_destination, open_source
-from engine.protocols import SystemOptions
+from engine import Options, Selection
 from engine.sandbox import Account
 from engine.transfer.options import Result
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
-from tests.servers import RunningSandbox, running_sandbox
+from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
+from tests.sandbox.artifact_writer import ArtifactWriter
+from tests.servers import running_sandbox
 from tests.wandb.conftest import run_sdk
 
-A, B = "ann", "bob"
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
+    plug = Plug()
+    with (
+        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
+        running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
+    ):
+        run_sdk("tests.e2e.sdk_lineage", source, tmp_path_factory.mktemp("sdk"))
+        yield Pair(source, target, plug)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as running:
-        run_sdk("tests.e2e.sdk_lineage", running, tmp_path_factory.mktemp("sdk"))
-        yield running
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)]) as running:
-        yield running
-
-
-def api_of(server: RunningSandbox) -> wandb.Api:
-    return wandb.Api(overrides={"base_url": server.url}, api_key=server.api_key)
-
-
-def move(source: RunningSandbox, target: RunningSandbox, options: Options, project: str = PROJECT) -> Result:
-    async def run() -> Result:
-        engine = Engine(
-            open_source(f"wandb:{source.url}/{A}/{PROJECT}", SystemOptions(api_key=source.api_key)),
-            open_destination(f"wandb:{target.url}/{B}/{project}", SystemOptions(api_key=target.api_key)),
-            options,
-        )
-        async with engine:
-            return await engine.run()
-
-    return anyio.run(run)
-
-
-@pytest.fixture(scope="module")
-def arrived(
-    source: RunningSandbox, target: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Options, Result]:
+def arrived(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options, Result]:
     options = Options(state_dir=tmp_path_factory.mktemp("state"))
-    return options, move(source, target, options)
+    result = pair.move(PROJECT, PROJECT, options)
+    assert result.failures == []
+    return options, result
 
 
 @pytest.fixture(scope="module")
-def there(source: RunningSandbox) -> dict[str, SeenCollection]:
-    return seen(api_of(source), f"{A}/{PROJECT}")
+def there(pair: Pair) -> dict[str, SeenCollection]:
+    return seen(api_of(pair.source), f"{A}/{PROJECT}")
 
 
 @pytest.fixture(scope="module")
-def here(target: RunningSandbox, arrived: tuple[Options, Result]) -> dict[str, SeenCollection]:
-    assert arrived[1].failures == []
-    return seen(api_of(target), f"{B}/{PROJECT}")
+def here(pair: Pair, arrived: tuple[Options, Result]) -> dict[str, SeenCollection]:
+    return seen(api_of(pair.target), f"{B}/{PROJECT}")
 
 
 def test_each_collection_is_the_same(
@@ -82,27 +60,117 @@ def test_versions_keep_their_numbers(here: dict[str, SeenCollection]) -> None:
     assert numbers["late"] == ["v3"]
 
 
-def test_nothing_that_only_kept_numbers_is_left(
-    target: RunningSandbox, here: dict[str, SeenCollection]
-) -> None:
+def test_nothing_that_only_kept_numbers_is_left(pair: Pair, here: dict[str, SeenCollection]) -> None:
     assert here
-    runs = {run.id for run in api_of(target).runs(f"{B}/{PROJECT}")}
+    runs = {run.id for run in api_of(pair.target).runs(f"{B}/{PROJECT}")}
     assert runs == {"producer", "referring", "consumer", "trainer"}
 
 
-def test_the_second_and_the_third_transfer_write_nothing(
-    source: RunningSandbox, target: RunningSandbox, arrived: tuple[Options, Result]
-) -> None:
-    options, _ = arrived
+def test_versions_of_runs_that_are_gone_are_told(arrived: tuple[Options, Result]) -> None:
+    assert arrived[1].losses["producer_missing"] == 2  # ds:v6 and orphan:v0
+
+
+def test_the_second_and_the_third_transfer_write_nothing(pair: Pair, arrived: tuple[Options, Result]) -> None:
     for _ in range(2):
-        before = target.counters()["writes"]
-        assert move(source, target, options).exit_status == 0
-        assert target.counters()["writes"] == before
+        before = pair.target.counters()["writes"]
+        assert pair.move(PROJECT, PROJECT, arrived[0]).exit_status == 0
+        assert pair.target.counters()["writes"] == before
 
 
-def test_without_a_ledger_it_is_found_to_be_there(
-    source: RunningSandbox, target: RunningSandbox, here: dict[str, SeenCollection]
-) -> None:
-    result = move(source, target, replace(Options(), artifacts=True))
-    assert result.failures == []
-    assert seen(api_of(target), f"{B}/{PROJECT}") == here
+@pytest.mark.usefixtures("arrived")
+def test_without_a_ledger_all_is_found_to_be_there(pair: Pair) -> None:
+    before = pair.holds(PROJECT)
+    assert pair.move(PROJECT, PROJECT).failures == []
+    assert pair.holds(PROJECT) == before
+
+
+@pytest.mark.usefixtures("arrived")
+@pytest.mark.parametrize("at", range(20, 160, 27))
+def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int) -> None:
+    options, project = Options(state_dir=tmp_path), f"killed-{at}"
+    assert pair.interrupt(PROJECT, project, options, at)
+    assert pair.move(PROJECT, project, options).failures == []
+    assert pair.holds(project) == pair.holds(PROJECT)
+
+
+# -- what the source does between two transfers
+
+
+def writer(pair: Pair, project: str) -> ArtifactWriter:
+    pair.source.graphql(_RUN, p=project)
+    return ArtifactWriter(pair.source, project, entity=A)
+
+
+_RUN = 'mutation ($p: String) { upsertBucket(input: {name: "r", modelName: $p}) { inserted } }'
+_OWN = _RUN.replace('"r"', '"own"')
+
+
+def log(artifacts: ArtifactWriter, name: str, *texts: str) -> None:
+    for text in texts:
+        artifacts.log(name, {"file.txt": text.encode()}, runName="r")
+
+
+def versions(pair: Pair, project: str) -> list[tuple[Any, ...]]:
+    """Collection, number, …, aliases."""
+    return [(row[0], row[1], row[-1]) for row in pair.holds(project)["versions"]]
+
+
+def delete(pair: Pair, artifacts: ArtifactWriter, name: str) -> None:
+    found = artifacts.membership(name)["artifact"]["id"]
+    pair.source.graphql(
+        "mutation ($i: DeleteArtifactInput!) { deleteArtifact(input: $i) { artifact { id } } }",
+        i={"artifactID": found, "deleteAliases": True},
+    )
+
+
+def test_later_versions_are_added_also_after_new_gaps(pair: Pair, tmp_path: Path) -> None:
+    artifacts, options = writer(pair, "grows"), Options(state_dir=tmp_path)
+    log(artifacts, "c", "0", "1")
+    pair.move("grows", "grows", options)
+    log(artifacts, "c", "2", "3", "4")
+    delete(pair, artifacts, "c:v3")
+    assert pair.move("grows", "grows", options).failures == []
+    assert versions(pair, "grows") == [("c", 0, None), ("c", 1, None), ("c", 2, None), ("c", 4, "latest")]
+
+
+def test_what_was_deleted_at_the_source_stays_at_the_destination(pair: Pair, tmp_path: Path) -> None:
+    artifacts, options = writer(pair, "shrinks"), Options(state_dir=tmp_path)
+    log(artifacts, "c", "0", "1")
+    pair.move("shrinks", "shrinks", options)
+    delete(pair, artifacts, "c:v0")
+    pair.move("shrinks", "shrinks", options)
+    assert versions(pair, "shrinks") == [("c", 0, None), ("c", 1, "latest")]
+
+
+def test_a_number_that_is_taken_is_told_and_nothing_is_deleted(pair: Pair) -> None:
+    log(writer(pair, "taken"), "c", "0", "1")
+    pair.target.graphql(_OWN, p="taken")
+    ArtifactWriter(pair.target, "taken", entity=B).log("c", {"own.txt": b"mine"}, runName="own")
+    result = pair.move("taken", "taken")
+    told = [failure.message for failure in result.failures if failure.item == "artifact"]
+    assert "cannot have its number 0: another version has it" in told[0]
+    assert "waits for v0" in told[1]
+    assert [(name, number) for name, number, _ in versions(pair, "taken")] == [("c", 0)]
+
+
+def test_numbers_that_the_destination_has_used_up_are_told(pair: Pair) -> None:
+    log(writer(pair, "used-up"), "c", "0")
+    pair.target.graphql(_OWN, p="used-up")
+    own = ArtifactWriter(pair.target, "used-up", entity=B)
+    own.log("c", {"own.txt": b"mine"}, runName="own")
+    pair.target.graphql(
+        "mutation ($i: DeleteArtifactInput!) { deleteArtifact(input: $i) { artifact { id } } }",
+        i={"artifactID": own.membership("c:v0")["artifact"]["id"], "deleteAliases": True},
+    )
+    result = pair.move("used-up", "used-up")
+    (told,) = [failure.message for failure in result.failures if failure.item == "artifact"]
+    assert "cannot have its number 0: the server gave it 1" in told
+    assert versions(pair, "used-up") == []
+
+
+def test_a_selection_of_runs_moves_the_collections_that_they_logged_to(pair: Pair) -> None:
+    log(writer(pair, "chosen"), "c", "0")
+    pair.source.graphql(_OWN, p="chosen")
+    ArtifactWriter(pair.source, "chosen", entity=A).log("d", {"f": b"d"}, runName="own")
+    pair.move("chosen", "chosen", Options(selection=Selection(filter='{"name": "own"}')))
+    assert versions(pair, "chosen") == [("d", 0, "latest")]

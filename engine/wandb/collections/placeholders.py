@@ -69,7 +69,7 @@ class PlaceholderRun:
 
     async def name(self) -> str:
         if self._name is None:
-            await self._find()
+            await self.find()
         if self._name is None:
             await self._make()
         assert self._name is not None
@@ -84,7 +84,10 @@ class PlaceholderRun:
     def _where(self) -> dict[str, Json]:
         return {"entity": self.place.namespace.entity, "project": self.place.namespace.project}
 
-    async def _find(self) -> None:
+    async def find(self) -> None:
+        """Take over those that a transfer left behind."""
+        if self._name is not None:
+            return
         filters = orjson.dumps({"group": self._group}).decode()
         data = await self.place.client.graphql(
             documents.RUNS_OF_GROUP,

@@ -196,8 +196,15 @@ class SequenceWriter:
         found = await self.place.holding()
         if found is not None:
             await self._finish(found, collection, versions)
-        await self.run.remove()
+        await self._remove_run(versions)
         return Receipt(items=1)
+
+    async def _remove_run(self, versions: Sequence[Version]) -> None:
+        """Delete the run that logged what no other could, also one of a transfer that was killed."""
+        has_gaps = len(versions) <= max((one.number for one in versions), default=-1)
+        if has_gaps or any([await self.lineage.maker(one) is None for one in versions]):
+            await self.run.find()
+        await self.run.remove()
 
     async def _finish(self, found: Holding, collection: Collection, versions: Sequence[Version]) -> None:
         real = {number: one for number, one in found.versions.items() if not is_placeholder(one)}

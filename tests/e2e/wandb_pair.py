@@ -1,0 +1,107 @@
+"""Two W&B servers, transfers from one to the other, and what the other one then holds."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import wandb
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from engine import Engine, Options, open_destination, open_source
+from engine.protocols import SystemOptions
+from engine.transfer.options import Result
+from tests.e2e.server_state import server_state
+from tests.servers import RunningSandbox
+
+A, B = "ann", "bob"
+"""The only user of either server."""
+
+
+def api_of(server: RunningSandbox) -> wandb.Api:
+    return wandb.Api(overrides={"base_url": server.url}, api_key=server.api_key)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Where transfers go from and to."""
+
+    source: RunningSandbox
+    target: RunningSandbox
+    plug: Plug
+
+    def engine(self, project: str, target: str, options: Options) -> Engine:
+        origin, goal = self.source, self.target
+        return Engine(
+            open_source(f"wandb:{origin.url}/{A}/{project}", SystemOptions(api_key=origin.api_key)),
+            open_destination(f"wandb:{goal.url}/{B}/{target}", SystemOptions(api_key=goal.api_key)),
+            options,
+        )
+
+    def move(self, project: str, target: str, options: Options | None = None) -> Result:
+        async def run() -> Result:
+            async with self.engine(project, target, options or Options()) as engine:
+                return await engine.run()
+
+        return anyio.run(run)
+
+    def interrupt(self, project: str, target: str, options: Options, at: int) -> bool:
+        """Pull the plug at a request to the destination; False if the transfer was over before."""
+
+        async def run() -> bool:
+            loop = asyncio.get_running_loop()
+            with anyio.CancelScope() as scope:
+                self.plug.arm(at, lambda: loop.call_soon_threadsafe(scope.cancel))
+                async with self.engine(project, target, options) as engine:
+                    await engine.run()
+            self.plug.arm(None)
+            return scope.cancelled_caught
+
+        return anyio.run(run)
+
+    def holds(self, project: str) -> dict[str, Any]:
+        """All of the artifacts of a project at the destination, also what no client is shown."""
+        state = server_state(self.target.data_dir, project)
+        found: dict[str, Any] = {kind: state[kind] for kind in ("versions", "entries")}
+        found["edges"] = [edge for edge in state["edges"] if not edge[0].startswith("placeholder-")]
+        with closing(sqlite3.connect(self.target.data_dir / "records.sqlite")) as database:
+            found["uses"] = database.execute(_USES, (project,)).fetchall()
+            found["runs"] = database.execute(_RUNS, (project,)).fetchall()
+        return found
+
+
+_USES = (
+    "SELECT r.name, c.name, m.version_index FROM run_inputs i JOIN runs r ON r.number = i.run "
+    "JOIN projects p ON p.number = r.project JOIN artifact_memberships m ON m.artifact = i.artifact "
+    "JOIN artifact_collections c ON c.number = m.collection WHERE p.name = ? ORDER BY 1, 2, 3"
+)
+_RUNS = (
+    "SELECT r.name FROM runs r JOIN projects p ON p.number = r.project "
+    "WHERE p.name = ? AND r.deleted IS NULL ORDER BY 1"
+)
+
+
+class Plug:
+    """Stands in front of a server, counts requests, and at one of them does something."""
+
+    def __init__(self) -> None:
+        self._left: int | None = None
+        self._pull: Callable[[], object] = lambda: None
+
+    def arm(self, at: int | None, pull: Callable[[], object] = lambda: None) -> None:
+        self._left, self._pull = at, pull
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                answer = await handler(request)  # which nobody hears
+                self._pull()
+                return answer
+        return await handler(request)
