@@ -123,7 +123,8 @@ def test_what_failed_is_brought_by_the_next_run_and_nothing_else(
     assert (first.status, first.events[-1]["runs_done"], first.events[-1]["runs_failed"]) == (1, 10, 3)
     shown = command("status", *migration.state)
     assert shown.status == 0
-    assert "× artifact: source: " in shown.text
+    assert "3 × artifact " in shown.text
+    assert " at the source, last " in shown.text
     assert "--artifact-root" in shown.text
     assert "engine migrate mlflow:sqlite:" in shown.text
 
