@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -11,7 +10,9 @@ import orjson
 from engine.records import Json
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONG_NUMBER = re.compile(r"\d{19}")
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_LONG, _LONG_NEGATIVE = b"0" * 20, b"-" + b"0" * 19
+"""What an integer that has no room in 64 bits looks like then, whichever it is."""
 
 
 def parse(text: str) -> Json:
@@ -20,12 +21,13 @@ def parse(text: str) -> Json:
     Raises:
         ValueError: it is no JSON.
     """
-    # orjson turns integers beyond 64 bits into floats.
-    if _LONG_NUMBER.search(text) is None:
-        try:
+    # orjson makes floats of integers beyond 64 bits. Finding them by a regular expression takes far longer.
+    try:
+        shape = text.encode().translate(_DIGITS_AS_ZEROS)
+        if _LONG not in shape and _LONG_NEGATIVE not in shape:
             return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            pass  # a bare NaN, or a lone surrogate
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        pass  # a bare NaN, or a lone surrogate
     return json.loads(text)
 
 
