@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"  # first: modules below tell it to servers
+from typing import TYPE_CHECKING
 
 from engine.errors import (
     AuthError,
@@ -31,7 +31,11 @@ from engine.records import Namespace, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options, Result
 from engine.transfer.plan import Plan
-from engine.wandb.api import Api
+
+if TYPE_CHECKING:
+    from engine.wandb.api import Api
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Api",
@@ -61,3 +65,12 @@ __all__ = [
     "open_destination",
     "open_source",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``Api`` is loaded when it is first asked for: commands that don't need it start sooner."""
+    if name == "Api":
+        from engine.wandb.api import Api
+
+        return Api
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

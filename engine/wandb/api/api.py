@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
@@ -70,7 +71,9 @@ class Api:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            spool = stack.enter_context(tempfile.TemporaryDirectory(prefix="engine-api-"))
+            # Not a TemporaryDirectory: at the end of a program that would be gone, with a warning, before us.
+            spool = tempfile.mkdtemp(prefix="engine-api-")
+            stack.callback(shutil.rmtree, spool, ignore_errors=True)
             context = Context(
                 spool=Path(spool), throttles=Throttles(patience_s=PATIENCE_S), patience_s=PATIENCE_S
             )

@@ -7,9 +7,9 @@ So ``except engine.CommError`` catches all that a server may answer, as it does 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing, contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from engine.errors import (
     AuthError,
@@ -103,7 +103,9 @@ def comm_errors() -> Generator[None]:
         raise as_comm_error(error) from error
 
 
-def raising_comm_errors(work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def raising_comm_errors(
+    work: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
     """Of a coroutine function of the public API."""
 
     @functools.wraps(work)

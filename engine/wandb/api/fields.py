@@ -35,11 +35,12 @@ class RunFields:
 
     Attributes:
         node: the server's own answer.
+        base_url: of the server.
     """
 
     def __init__(self, node: Mapping[str, Json], namespace: Namespace, base_url: str) -> None:
         self.namespace = namespace
-        self._base_url = base_url
+        self.base_url = base_url
         self._take(node)
 
     def _take(self, node: Mapping[str, Json]) -> None:
@@ -113,7 +114,7 @@ class RunFields:
     @property
     def url(self) -> str:
         """Where a browser shows it."""
-        return run_url(self._base_url, self.namespace, self.id)
+        return run_url(self.base_url, self.namespace, self.id)
 
     @property
     def state(self) -> str:
@@ -174,7 +175,7 @@ class RunFields:
     @cached_property
     def record(self) -> RunRecord:
         """The same run as every other source of this package tells it."""
-        record = run_of(self.node, self.namespace, self._base_url)
+        record = run_of(self.node, self.namespace, self.base_url)
         if record.state.is_final:
             return record
         # It goes on: what it had may have become more, and none may have become some.

@@ -205,6 +205,15 @@ class Run(RunFields):
         """A file by its name: ``await`` it, or ``await`` its ``download()``; there is none: ``NotFound``."""
         return FileRequest(self._session, self.record, name)
 
+    @raising_comm_errors
+    async def find_file(self, name: str) -> File:
+        """A file by its name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await find_file(self._session, self.record, name)
+
     @streaming_comm_errors
     async def files(
         self,
@@ -360,6 +369,17 @@ class Run(RunFields):
             current = data["upsertBucket"]["bucket"]
         self._take(current)
         return tuple(merge.changes)
+
+    async def update_summary(self) -> tuple[Change, ...]:
+        """Write what was changed of ``summary``; other changes wait for ``update``."""
+        fresh = Run(self._session, self.node, self.namespace)
+        fresh.summary = self.summary
+        changes = await fresh.update()
+        # Only the summary is known anew: the rest must still be compared with what this object began with.
+        self.node = {**self.node, "summaryMetrics": fresh.node["summaryMetrics"]}
+        self.summary.clear()
+        dict.update(self.summary, self.summary_metrics)
+        return changes
 
 
 def _checked_tags(tags: Sequence[str]) -> Sequence[str]:

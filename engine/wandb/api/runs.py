@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
 from engine.errors import ConfigError, NotFound
+from engine.fanout import for_each
 from engine.protocols import Unreadable
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.filters import filter_text, order_text
 from engine.wandb.api.run import Run
+from engine.wandb.api.sampling import Sample
 from engine.wandb.api.session import Session
+from engine.wandb.api.table import HistoryTable
 from engine.wandb.reading.runs import Listing
 
 PER_PAGE = 50
+AT_ONCE = 16
+"""Runs whose histories are read at the same time."""
 
 
 class Runs:
@@ -103,6 +110,55 @@ class Runs:
                     page = []
         if page:
             yield page
+
+    async def samples(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = "_step",
+        *,
+        stream: str = "default",
+    ) -> list[dict[str, Json]]:
+        """Samples of all histories, several runs at a time, each row with its ``run_id``."""
+        found: dict[str, Sample] = {}
+
+        async def take(run: Run) -> None:
+            found[run.id] = await run.sample(samples, keys, x_axis, stream=stream)
+
+        async with aclosing(self._in_order(found)) as runs:
+            await for_each(runs, take, limit=AT_ONCE)
+        return [{**row, "run_id": run_id} for run_id, rows in found.items() for row in rows]
+
+    async def _in_order(self, found: dict[str, Sample]) -> AsyncGenerator[Run]:
+        async with aclosing(self._runs()) as runs:
+            async for run in runs:
+                found[run.id] = Sample((), requested=0, there=None)
+                yield run
+
+    async def histories(
+        self, keys: Sequence[str] | None = None, *, require_all: bool = False, at_once: int = AT_ONCE
+    ) -> AsyncGenerator[tuple[Run, HistoryTable]]:
+        """The whole history of every run, in the order of the runs, several read at a time.
+
+        Args:
+            at_once: tables that are being read or wait to be taken.
+        """
+        ahead: deque[tuple[Run, asyncio.Task[HistoryTable]]] = deque()
+        try:
+            async with aclosing(self._runs()) as runs:
+                async for run in runs:
+                    read = run.history_table(keys, require_all=require_all)
+                    ahead.append((run, asyncio.create_task(read)))
+                    if len(ahead) == at_once:
+                        yield ahead[0][0], await ahead[0][1]
+                        ahead.popleft()
+            while ahead:
+                yield ahead[0][0], await ahead[0][1]
+                ahead.popleft()
+        finally:
+            for _, task in ahead:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<Runs {self.namespace} {self._filters} {self._order}>"

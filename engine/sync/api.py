@@ -1,0 +1,137 @@
+"""The front door without ``await``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Self
+
+from engine.errors import ConfigError
+from engine.records import Json, Project
+from engine.sync.loop import Loop
+from engine.sync.run import Run
+from engine.sync.runs import Runs
+from engine.sync.things import Artifact, Collection, Sweep
+from engine.wandb import api as asynchronous
+
+_OVERRIDES = ("base_url", "entity", "project")
+
+
+class Api:
+    """W&B's public API; see ``engine.Api``. Open from the start; ``close`` it, use ``with``, or let it go.
+
+    Args:
+        overrides: ``base_url``, ``entity`` and ``project`` in a dict, as the SDK takes them.
+    """
+
+    def __init__(
+        self,
+        overrides: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+    ) -> None:
+        given = dict(overrides or {})
+        if unknown := sorted(given.keys() - set(_OVERRIDES)):
+            raise ConfigError(
+                f"overrides know no {', '.join(unknown)}", remedy=f"they take {', '.join(_OVERRIDES)}"
+            )
+        self._api = asynchronous.Api(
+            api_key=api_key,
+            base_url=base_url or given.get("base_url"),
+            entity=entity or given.get("entity"),
+            project=project or given.get("project"),
+            timeout=timeout,
+        )
+        self._loop = Loop()
+        # Also when it is forgotten, and when the program ends.
+        self._closing = weakref.finalize(self, _close, self._loop, self._api)
+        try:
+            self._loop.run(self._api.__aenter__())
+        except BaseException:
+            self._closing()
+            raise
+
+    def close(self) -> None:
+        """Close connections and end the thread; may be called again."""
+        self._closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def default_entity(self) -> str | None:
+        """What is meant by paths without an entity."""
+        return self._api.default_entity
+
+    @property
+    def viewer(self) -> str | None:
+        """The name of the account whose key is used."""
+        return self._api.viewer
+
+    def flush(self) -> None:
+        """Nothing: no answers are remembered, so there is nothing to forget."""
+        self._api.flush()
+
+    def run(self, path: str) -> Run:
+        """A run."""
+        return Run(self._loop, self._loop.run(self._api.run(path)))
+
+    def runs(
+        self,
+        path: str = "",
+        filters: Mapping[str, Json] | None = None,
+        order: str = "+created_at",
+        per_page: int = 50,
+    ) -> Runs:
+        """The runs of a project."""
+        return Runs(self._loop, self._api.runs(path, filters, order, per_page))
+
+    def projects(self, entity: str | None = None) -> list[Project]:
+        """The projects of an entity."""
+        return self._loop.run(self._api.projects(entity))
+
+    def sweep(self, path: str) -> Sweep:
+        """A sweep."""
+        return Sweep(self._loop, self._loop.run(self._api.sweep(path)))
+
+    def sweeps(self, path: str = "") -> Iterator[Sweep]:
+        """The sweeps of a project."""
+        return (Sweep(self._loop, one) for one in self._loop.iterate(self._api.sweeps(path)))
+
+    def artifact(self, name: str, type: str | None = None) -> Artifact:  # noqa: A002 - the SDK's spelling
+        """A version of an artifact."""
+        return Artifact(self._loop, self._loop.run(self._api.artifact(name, type)))
+
+    def artifacts(self, type_name: str, name: str, per_page: int = 100) -> Iterator[Artifact]:
+        """The versions of a collection, the newest first."""
+        found = self._loop.iterate(self._api.artifacts(type_name, name, per_page))
+        return (Artifact(self._loop, one) for one in found)
+
+    def artifact_collections(self, path: str = "", type_name: str | None = None) -> Iterator[Collection]:
+        """The collections of a project."""
+        found = self._loop.iterate(self._api.artifact_collections(path, type_name))
+        return (Collection(self._loop, one) for one in found)
+
+    def artifact_types(self, path: str = "") -> Iterator[str]:
+        """The types of artifacts of a project."""
+        return self._loop.iterate(self._api.artifact_types(path))
+
+    def reports(
+        self, path: str = "", name: str | None = None, per_page: int = 50
+    ) -> Iterator[asynchronous.Report]:
+        """The reports of a project."""
+        return self._loop.iterate(self._api.reports(path, name, per_page))
+
+
+def _close(loop: Loop, api: asynchronous.Api) -> None:
+    try:
+        loop.run(api.__aexit__())
+    finally:
+        loop.close()

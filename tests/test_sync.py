@@ -1,0 +1,182 @@
+"""``engine.sync``: the same answers without ``await``, in the SDK's spelling, wherever it is called."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import engine
+import engine.sync
+from engine.sandbox import Account
+from tests.servers import RunningSandbox, running_sandbox
+from tests.wandb.conftest import ENTITY, run_sdk
+
+RUN = f"{ENTITY}/trained/everything"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("server"), accounts=[Account(ENTITY)]) as running:
+        run_sdk("tests.wandb.sdk_source", running, tmp_path_factory.mktemp("sdk"))
+        yield running
+
+
+@pytest.fixture
+def api(server: RunningSandbox) -> Iterator[engine.sync.Api]:
+    with engine.sync.Api({"base_url": server.url}, api_key=server.api_key) as opened:
+        yield opened
+
+
+def test_runs_are_a_sequence(api: engine.sync.Api):
+    runs = api.runs(f"{ENTITY}/trained", per_page=2)
+    assert [run.id for run in runs] == ["everything", "failed", "empty"]
+    assert (len(runs), runs.given) == (3, 3)
+    assert (runs[1].id, runs[-1].id, [run.id for run in runs[1:]]) == ("failed", "empty", ["failed", "empty"])
+    with pytest.raises(IndexError):
+        runs[3]
+
+
+def test_it_answers_as_the_asynchronous_one_does(api: engine.sync.Api, server: RunningSandbox):
+    async def answers() -> tuple:
+        async with engine.Api(base_url=server.url, api_key=server.api_key) as other:
+            run = await other.run(RUN)
+            return (
+                run.config,
+                await run.metadata(),
+                await run.command(),
+                [row async for row in run.scan_history(["loss"])],
+                [file.name async for file in run.files()],
+                [artifact.name async for artifact in run.logged_artifacts()],
+                await run.last_history_step(),
+            )
+
+    run = api.run(RUN)
+    assert asyncio.run(answers()) == (
+        run.config,
+        run.metadata,
+        run.command(),
+        list(run.scan_history(keys=["loss"])),
+        [file.name for file in run.files()],
+        [artifact.name for artifact in run.logged_artifacts()],
+        run.lastHistoryStep,
+    )
+
+
+def test_config_is_changed_as_with_the_sdk(api: engine.sync.Api):
+    run = api.run(f"{ENTITY}/trained/failed")
+    run.config["reviewed"] = True
+    run.tags.append("seen")
+    run.update()
+    again = api.run(f"{ENTITY}/trained/failed")
+    assert again.config["reviewed"] is True
+    assert again.tags == ["seen"]
+
+
+def test_a_summary_is_changed_as_with_the_sdk(api: engine.sync.Api):
+    run = api.run(f"{ENTITY}/trained/failed")
+    run.config["waits"] = 1
+    run.summary["renamed"] = run.summary["x"]
+    del run.summary["x"]
+    run.summary.update()
+    again = api.run(f"{ENTITY}/trained/failed")
+    assert again.summary["renamed"] == 2
+    assert "x" not in again.summary
+    assert "waits" not in again.config
+    run.update()
+    assert api.run(f"{ENTITY}/trained/failed").config["waits"] == 1
+
+
+def test_a_summary_update_does_not_hide_what_others_did(api: engine.sync.Api):
+    """What others change between the two updates is neither undone nor taken for ours."""
+    mine, theirs = api.run(f"{ENTITY}/other/long"), api.run(f"{ENTITY}/other/long")
+    theirs.config["theirs"] = 1
+    theirs.update(summary={"theirs": 1})
+    mine.summary.update({"mine": 2})
+    mine.config["mine"] = 2
+    mine.update()
+    again = api.run(f"{ENTITY}/other/long")
+    assert (again.config, again.summary["theirs"], again.summary["mine"]) == ({"theirs": 1, "mine": 2}, 1, 2)
+
+
+def test_it_works_where_a_loop_is_running(api: engine.sync.Api):
+    """As in a notebook."""
+
+    async def cell() -> str:
+        return api.run(RUN).id
+
+    assert asyncio.run(cell()) == "everything"
+
+
+def test_threads_may_share_it(api: engine.sync.Api):
+    found: list[int] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(len(list(api.run(f"{ENTITY}/other/long").scan_history())))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1_300] * 4
+
+
+def test_a_scan_may_be_left(api: engine.sync.Api):
+    for row in api.run(f"{ENTITY}/other/long").scan_history():
+        assert row["_step"] == 0
+        break
+    assert api.run(RUN).id == "everything"
+
+
+def test_histories_of_many_runs_are_one_frame(api: engine.sync.Api):
+    """Runs with other columns go together (E30)."""
+    frame = api.runs(f"{ENTITY}/trained").histories(samples=5, format="pandas")
+    assert set(frame["run_id"]) == {"everything", "failed"}
+    assert {"loss", "x"} <= set(frame.columns)
+    rows = api.runs(f"{ENTITY}/trained").histories(samples=5)
+    assert len(rows) == len(frame)
+
+
+def test_download(api: engine.sync.Api, tmp_path: Path):
+    path = api.run(RUN).file("data/notes.txt").download(root=str(tmp_path), replace=True)
+    assert path.read_text() == "kept"
+    root = api.artifact(f"{ENTITY}/trained/weights:best").download(tmp_path / "w")
+    assert (root / "deep" / "w.bin").read_bytes() == b"\x01" * 5_000
+
+
+def test_errors_are_the_same(api: engine.sync.Api):
+    with pytest.raises(engine.CommError):
+        api.run(f"{ENTITY}/trained/nobody")
+    with pytest.raises(engine.ConfigError):
+        api.run("a/b/c/d")
+    with pytest.raises(engine.ConfigError, match="elsewhere"):
+        engine.sync.Api({"elsewhere": "x"})
+
+
+def test_once_closed_it_says_so(server: RunningSandbox):
+    api = engine.sync.Api(base_url=server.url, api_key=server.api_key)
+    api.close()
+    api.close()
+    with pytest.raises(engine.ConfigError, match="closed"):
+        api.run(RUN)
+
+
+def test_a_program_that_does_not_close_it_ends(server: RunningSandbox):
+    script = f"""
+import engine.sync
+api = engine.sync.Api(base_url={server.url!r}, api_key={server.api_key!r})
+print(api.run({RUN!r}).name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "first try\n"), done.stderr
+    assert "Error" not in done.stderr
+    assert "Warning" not in done.stderr
