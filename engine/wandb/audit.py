@@ -39,6 +39,7 @@ from engine.wandb.reading.runs import counts_of
 from engine.wandb.replica import is_replica
 from engine.wandb.run_ids import IdPolicy, RunIds
 from engine.wandb.source import WandbSource
+from engine.wandb.sweeps import origin_in, origin_of
 
 INTERNAL: Final = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 """Columns of a history that W&B has a meaning for."""
@@ -72,6 +73,7 @@ class WandbAudit(ArtifactAudit):
         self._options = options
         self._source = WandbSource(rest, options, side=Side.DESTINATION)
         self._shared: set[Namespace] = set()
+        self._sweeps: dict[Namespace, dict[str, str]] = {}
         self._targets: Mapping[Namespace, Namespace] = {}
         self._ids: RunIds
         self._context: Context
@@ -94,7 +96,9 @@ class WandbAudit(ArtifactAudit):
             yield info
 
     def _source_uri(self) -> str:
-        return self._context.source.uri if self._context.source else ""
+        source = self._context.source
+        # Runs of an archive came from somewhere else, and they are to be the same as if they came directly.
+        return (source.origin or source.uri) if source else ""
 
     # -- where things are ------------------------------------------------------------------------
 
@@ -115,10 +119,24 @@ class WandbAudit(ArtifactAudit):
         return targets
 
     async def runs(self, namespace: Namespace, ids: Sequence[str]) -> AsyncGenerator[Run | Unreadable]:
+        if self._keeps_rows and namespace not in self._sweeps:
+            self._sweeps[namespace] = await self._sweeps_of(namespace)
         named = orjson.dumps({"name": {"$in": list(ids)}}).decode()
         async with aclosing(self._listed(namespace, Selection(filter=named))) as runs:
             async for run in runs:
                 yield run
+
+    async def _sweeps_of(self, namespace: Namespace) -> dict[str, str]:
+        """Ids of the sweeps that are there, by where they came from."""
+        found: dict[str, str] = {}
+        async with aclosing(self._source.sweeps(Project(namespace=namespace, id=namespace.path))) as sweeps:
+            try:
+                async for sweep in sweeps:
+                    if (origin := origin_in(sweep.description)) is not None:
+                        found.setdefault(origin, sweep.id)
+            except NotFound:
+                return {}  # no project, no sweeps
+        return found
 
     async def others(self, namespace: Namespace) -> AsyncGenerator[Run | Unreadable]:
         async with aclosing(self._listed(namespace, Selection())) as runs:
@@ -148,7 +166,10 @@ class WandbAudit(ArtifactAudit):
             self._lose(run, "run_id_changed", f"{run.id!r} became {self.run_id(run)!r}")
         if run.state in (RunState.KILLED, RunState.RUNNING):
             self._lose(run, "state_not_representable", run.source_state or str(run.state))
-        if is_replica(run) and run.sweep is not None:
+        sweep = (
+            self._sweeps.get(namespace, {}).get(origin_of(run.namespace, run.sweep)) if run.sweep else None
+        )
+        if is_replica(run) and run.sweep is not None and sweep is None:
             self._lose(run, "sweep_dropped", f"sweep {run.sweep!r}")
         tags, plain = _tags(run), Plain()
         if dropped := len(run.tags) - len({*tags} & {*map(clean_text, run.tags)}):
@@ -168,6 +189,7 @@ class WandbAudit(ArtifactAudit):
             **self._summary(run),
         }
         if self._keeps_rows:
+            facts["sweep",] = sweep
             facts["exit code",] = ANYTHING if run.exit_code is None else run.exit_code
         if plain.coerced:
             self._lose(run, "value_coerced", "values in config or tags", plain.coerced)
@@ -280,7 +302,7 @@ class WandbAudit(ArtifactAudit):
             if key != PROVENANCE and not (key == labels_key and isinstance(labels, dict))
         }
         if self._keeps_rows:
-            facts |= {("exit code",): run.exit_code, **_of_client(run)}
+            facts |= {("sweep",): run.sweep, ("exit code",): run.exit_code, **_of_client(run)}
         if isinstance(labels, dict):
             facts |= {("label", key): value for key, value in labels.items()}
         for key, value in _provenance(run).items():

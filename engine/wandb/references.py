@@ -36,7 +36,7 @@ class References:
 
     Attributes:
         places: where projects went.
-        source_url, url: of both servers, without a slash at the end.
+        source_url, url: of both servers, without a slash at the end; the source's is empty if it is none.
         run_id: the id that a run got.
         projects: internal ids of projects at the destination.
         sweeps: names of sweeps at the destination, by namespace and name at the source.
@@ -83,9 +83,12 @@ class _Rewriting:
         self.unresolved: Counter[str] = Counter()
         self.links: Counter[str] = Counter()
         self.wanted: set[Namespace] = set()
-        hosts = {references.source_url, shown_url(references.source_url)}
+        url = references.source_url or "no://server"
+        hosts = {url, shown_url(url)}
+        # What ends a sentence ends no address.
+        within, last = r"[^\s\"'<>)\]]", r"[^\s\"'<>)\].,;:!?]"
         self._url = re.compile(
-            rf"(?:{'|'.join(map(re.escape, hosts))})(?=/)(?P<rest>/[^\s\"'<>)\]]*)", re.IGNORECASE
+            rf"(?:{'|'.join(map(re.escape, hosts))})(?P<rest>/(?:{within}*{last})?)", re.IGNORECASE
         )
 
     def of(self, value: Json) -> Json:

@@ -39,6 +39,12 @@ _ENDED: Final = (FINISHED, "CANCELED")
 _ORIGIN: Final = re.compile(r"^Imported from (?P<origin>sweep \S+ of .+)$", re.MULTILINE)
 
 
+def origin_in(description: str | None) -> str | None:
+    """Which sweep of the source a description tells of."""
+    match = _ORIGIN.search(description or "")
+    return None if match is None else match["origin"]
+
+
 def origin_of(namespace: Namespace, name: str) -> str:
     """How a description names a sweep of the source."""
     return f"sweep {name} of {namespace}".replace("\n", " ")
@@ -67,13 +73,13 @@ class Sweeps:
             if made["state"] != wanted["state"]:
                 # As the SDK changes it: of a sweep that is there.
                 await self._upsert(sweep, {"id": made["id"], "state": wanted["state"]})
+            if sweep.state not in _ENDED:
+                detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
+                self._context.lose("sweep_finished", str(sweep), detail)
             name, skipped = str(made["name"]), False
         else:
             name, skipped = str(held["name"]), True
         self.names[sweep.namespace, sweep.id] = name
-        if sweep.state not in _ENDED:
-            detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
-            self._context.lose("sweep_finished", str(sweep), detail)
         return Receipt(items=1, skipped=skipped)
 
     async def held(self, namespace: Namespace) -> dict[str, Mapping[str, Json]]:
@@ -82,8 +88,8 @@ class Sweeps:
             self._held[namespace] = found = {}
             async with aclosing(list_sweeps(self._client, namespace)) as nodes:
                 async for node in nodes:
-                    if (match := _ORIGIN.search(node.get("description") or "")) is not None:
-                        found[match["origin"]] = node
+                    if (origin := origin_in(node.get("description"))) is not None:
+                        found.setdefault(origin, node)
         return self._held[namespace]
 
     def _wanted(self, sweep: Sweep) -> dict[str, Json]:

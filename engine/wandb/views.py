@@ -74,6 +74,7 @@ class WandbViewWriter:
     _shelves: dict[tuple[Namespace, str], _Shelf] = field(default_factory=dict)
     _owners: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
     _linking: list[View] = field(default_factory=list)
+    _written: set[str] = field(default_factory=set)
 
     async def write(self, view: View) -> Receipt:
         held = (await self._shelf(view)).find(self._origin(view.id), self._name(view))
@@ -82,16 +83,19 @@ class WandbViewWriter:
             self._linking.append(view)
         if held is not None:
             self.references.views[view.id] = held.id
-        if held is None or not rewritten.links:
-            return await self._make(view, rewritten)
-        return Receipt(items=1, skipped=True)
+        if held is not None and rewritten.links:
+            return Receipt(items=1, skipped=True)
+        receipt = await self._make(view, rewritten)
+        if not rewritten.links:
+            self._tell(view, rewritten.unresolved)
+        return receipt
 
     async def link(self) -> Receipt:
         changed = 0
         for view in self._linking:
             rewritten = await self._rewritten(view)
             changed += not (await self._make(view, rewritten)).skipped
-            self._tell(view, rewritten.links)
+            self._tell(view, rewritten.unresolved + rewritten.links)
         return Receipt(items=changed)
 
     async def _shelf(self, view: View) -> _Shelf:
@@ -136,7 +140,6 @@ class WandbViewWriter:
         title = clean_text(view.title) if view.title else None
         description = clean_text(view.description) if view.description else None
         looks, held = _looks(name, title, description, spec), shelf.find(origin, name)
-        self._tell(view, rewritten.unresolved)
         if held is not None and held.looks == looks:
             return Receipt(items=1, skipped=True)
         parent = self.references.views.get(view.parent_id) if view.parent_id else None
@@ -155,6 +158,7 @@ class WandbViewWriter:
         made = (await self.client.graphql(UPSERT_VIEW, variables, str(view)))["upsertView"]
         shelf.by_origin[origin] = _Held(made["view"]["id"], looks)
         self.references.views[view.id] = made["view"]["id"]
+        self._written.add(view.id)
         return Receipt(items=1)
 
     def _provenance(self, view: View) -> dict[str, Json]:
@@ -173,7 +177,8 @@ class WandbViewWriter:
         return added
 
     def _tell(self, view: View, unresolved: Counter[str]) -> None:
-        for what, count in unresolved.items():
+        """Declare what a view points at in vain, if it was written: the last time it was told already."""
+        for what, count in unresolved.items() if view.id in self._written else ():
             self.context.lose(
                 "report_reference_unresolved",
                 str(view),
