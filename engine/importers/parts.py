@@ -1,14 +1,24 @@
-"""A W&B server of whose runs only some parts are read."""
+"""A W&B server of which only some parts are read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import astuple, dataclass, replace
 
 from engine.fingerprints import fingerprint
 from engine.protocols import SystemOptions, Unreadable
-from engine.records import ConsoleLines, HistoryChunk, HistoryRows, Project, Run, RunFile, Selection
+from engine.records import (
+    Collection,
+    ConsoleLines,
+    HistoryChunk,
+    HistoryRows,
+    Project,
+    Run,
+    RunFile,
+    Selection,
+)
+from engine.reports import View
 from engine.wandb.source import WandbSource
 
 
@@ -50,16 +60,32 @@ class Parts:
 
 
 class PartialSource(WandbSource):
-    """Some parts of runs. A ledger holds what it brings for another run than the whole one."""
+    """Only some of what there is. A ledger holds a part of a run for another run than the whole one.
 
-    def __init__(self, rest: str, options: SystemOptions, parts: Parts) -> None:
+    Args:
+        parts: of runs.
+        types: of artifacts; None means all.
+        tokens: each collection and each view takes one; there is no more when none is left. Sources may share
+            them.
+    """
+
+    def __init__(
+        self,
+        rest: str,
+        options: SystemOptions,
+        parts: Parts,
+        types: frozenset[str] | None,
+        tokens: Iterator[int],
+    ) -> None:
         super().__init__(rest, options)
         self._parts = parts
+        self._types = types
+        self._tokens = tokens
 
     async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
         async with aclosing(super().runs(project, selection)) as runs:
             async for run in runs:
-                yield run if isinstance(run, Unreadable) else self._part_of(run)
+                yield run if isinstance(run, Unreadable) or self._parts.complete else self._part_of(run)
 
     def _part_of(self, run: Run) -> Run:
         return replace(
@@ -67,6 +93,22 @@ class PartialSource(WandbSource):
             summary=run.summary if self._parts.summary else {},
             fingerprint=run.fingerprint and fingerprint(run.fingerprint, self._parts),
         )
+
+    async def collections(self, project: Project) -> AsyncGenerator[Collection]:
+        async with aclosing(super().collections(project)) as collections:
+            async for collection in collections:
+                if self._types is not None and collection.type not in self._types:
+                    continue
+                if next(self._tokens, None) is None:
+                    return
+                yield collection
+
+    async def views(self, project: Project) -> AsyncGenerator[View]:
+        async with aclosing(super().views(project)) as views:
+            async for view in views:
+                if next(self._tokens, None) is None:
+                    return
+                yield view
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         if self._parts.history:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import TypeAlias
+from itertools import count
 
-from engine.errors import ConfigError, Side
+from engine.errors import Side
 from engine.importers.listing import all_namespaces
 from engine.importers.parts import PartialSource, Parts
 from engine.importers.results import ImportResult
@@ -23,13 +23,10 @@ from engine.importers.running import (
     server,
     with_workers,
 )
+from engine.importers.selecting import Remapping, milliseconds, of_projects, run_filter, targets_of
 from engine.protocols import SystemOptions, open_destination
 from engine.records import Json, Namespace, Selection
 from engine.transfer.options import Options
-from engine.wandb.jsontext import encode_json
-from engine.wandb.source import WandbSource
-
-Remapping: TypeAlias = Mapping[Namespace, Namespace]
 
 
 class WandbImporter:
@@ -169,14 +166,15 @@ class WandbImporter:
     ) -> ImportResult:
         """As ``import_runs``; cancelled, it leaves what arrived."""
         selection = Selection(
-            filter=_filter(ids, skip_ids, filters),
-            since=None if start_date is None else _milliseconds(start_date),
+            filter=run_filter(ids, skip_ids, filters),
+            since=None if start_date is None else milliseconds(start_date),
             limit=limit,
         )
         options = replace(
             with_workers(self._options, parallel=parallel, max_workers=max_workers),
             selection=selection,
             artifacts=False,
+            reports=False,
             incremental=incremental,
         )
         parts = Parts(
@@ -188,7 +186,7 @@ class WandbImporter:
             summary=summary,
             terminal_output=terminal_output,
         )
-        return await self._run(namespaces, remapping, options, raise_on_error, parts)
+        return await self._run(namespaces, remapping, options, raise_on_error, parts=parts)
 
     # -- everything --------------------------------------------------------------------------------
 
@@ -234,7 +232,9 @@ class WandbImporter:
         raise_on_error: bool = True,
     ) -> ImportResult:
         """As ``import_all``; cancelled, it leaves what arrived."""
-        options = replace(self._options, runs=runs, artifacts=artifacts, incremental=incremental)
+        options = replace(
+            self._options, runs=runs, artifacts=artifacts, reports=reports, incremental=incremental
+        )
         return await self._run(namespaces, remapping, options, raise_on_error)
 
     # -- artifacts ---------------------------------------------------------------------------------
@@ -246,9 +246,15 @@ class WandbImporter:
         incremental: bool = True,
         max_workers: int | None = None,
         remapping: Remapping | None = None,
+        types: Collection[str] | None = None,
+        limit: int | None = None,
         raise_on_error: bool = True,
     ) -> ImportResult:
         """Import all artifact versions under their numbers, and what says which runs made and used them.
+
+        Args:
+            types: only artifacts of these types.
+            limit: at most so many collections.
 
         Raises:
             ImportFailures: something did not arrive; everything else did.
@@ -261,6 +267,8 @@ class WandbImporter:
                 incremental=incremental,
                 max_workers=max_workers,
                 remapping=remapping,
+                types=types,
+                limit=limit,
                 raise_on_error=raise_on_error,
             )
         )
@@ -272,12 +280,62 @@ class WandbImporter:
         incremental: bool = True,
         max_workers: int | None = None,
         remapping: Remapping | None = None,
+        types: Collection[str] | None = None,
+        limit: int | None = None,
         raise_on_error: bool = True,
     ) -> ImportResult:
         """As ``import_artifact_sequences``; cancelled, it leaves what arrived."""
         options = with_workers(self._options, parallel=True, max_workers=max_workers)
-        options = replace(options, runs=False, artifacts=True, incremental=incremental)
-        return await self._run(namespaces, remapping, options, raise_on_error)
+        options = replace(options, runs=False, artifacts=True, reports=False, incremental=incremental)
+        return await self._run(
+            namespaces,
+            remapping,
+            options,
+            raise_on_error,
+            types=None if types is None else frozenset(types),
+            limit=limit,
+        )
+
+    # -- reports -----------------------------------------------------------------------------------
+
+    def import_reports(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        limit: int | None = None,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """Import reports and saved views, pointing at what is at the destination then.
+
+        Args:
+            limit: at most so many of them.
+
+        Raises:
+            ImportFailures: something did not arrive; everything else did.
+            EngineError: the import could not begin or not go on.
+        """
+        return blocking(
+            partial(
+                self.import_reports_async,
+                namespaces=namespaces,
+                limit=limit,
+                remapping=remapping,
+                raise_on_error=raise_on_error,
+            )
+        )
+
+    async def import_reports_async(
+        self,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        limit: int | None = None,
+        remapping: Remapping | None = None,
+        raise_on_error: bool = True,
+    ) -> ImportResult:
+        """As ``import_reports``; cancelled, it leaves what arrived."""
+        options = replace(self._options, runs=False, artifacts=False, reports=True)
+        return await self._run(namespaces, remapping, options, raise_on_error, limit=limit)
 
     # -- transfers ---------------------------------------------------------------------------------
 
@@ -287,72 +345,30 @@ class WandbImporter:
         remapping: Remapping | None,
         options: Options,
         raise_on_error: bool,
+        *,
         parts: Parts | None = None,
+        types: frozenset[str] | None = None,
+        limit: int | None = None,
     ) -> ImportResult:
+        tokens = count() if limit is None else iter(range(limit))
+
+        def source(entity: str) -> PartialSource:
+            rest = server(self.src_base_url, entity)
+            return PartialSource(rest, self._source_options, parts or Parts(), types, tokens)
+
         if namespaces is None:
-            everything = WandbSource(server(self.src_base_url, ""), self._source_options)
-            namespaces = await all_namespaces(everything, options)
-        transfers = self._transfers(_targets(namespaces, remapping or {}), options, parts or Parts())
-        return await run_all(transfers, on_event=self._on_event, raise_on_error=raise_on_error)
-
-    def _transfers(self, targets: Remapping, options: Options, parts: Parts) -> list[Transfer]:
-        """One for each pair of entities, so that many projects take few connections."""
+            namespaces = await all_namespaces(source(""), options)
+        targets = targets_of(namespaces, remapping or {})
+        # One transfer for each pair of entities, so that many projects take few connections.
         pairs: dict[tuple[str, str], list[Namespace]] = defaultdict(list)
-        for source, target in targets.items():
-            pairs[source.entity, target.entity].append(source)
-        return [
+        for there, here in targets.items():
+            pairs[there.entity, here.entity].append(there)
+        transfers = [
             Transfer(
-                self._source(there, parts),
+                source(there),
                 open_destination(f"wandb:{server(self.dst_base_url, here)}", self._destination_options),
-                _of_projects(options, sources, targets),
+                of_projects(options, projects, targets),
             )
-            for (there, here), sources in pairs.items()
+            for (there, here), projects in pairs.items()
         ]
-
-    def _source(self, entity: str, parts: Parts) -> WandbSource:
-        rest = server(self.src_base_url, entity)
-        if parts.complete:
-            return WandbSource(rest, self._source_options)
-        return PartialSource(rest, self._source_options, parts)
-
-
-def _targets(namespaces: Iterable[Namespace], remapping: Remapping) -> Remapping:
-    targets = {namespace: remapping.get(namespace, namespace) for namespace in namespaces}
-    for namespace in (*targets, *targets.values()):
-        if not (namespace.entity and namespace.project):
-            raise ConfigError(f"the namespace {namespace} needs an entity and a project")
-    return targets
-
-
-def _of_projects(options: Options, sources: Sequence[Namespace], targets: Remapping) -> Options:
-    return replace(
-        options,
-        selection=replace(options.selection, projects=tuple(source.project for source in sources)),
-        remap={**options.remap, **{source.path: targets[source].path for source in sources}},
-    )
-
-
-def _filter(
-    ids: Collection[str] | None, skip_ids: Collection[str] | None, filters: Mapping[str, Json] | None
-) -> str | None:
-    parts: list[Json] = [dict(filters)] if filters else []
-    if ids is not None:
-        parts.append({"name": {"$in": list(ids)}})
-    if skip_ids:
-        parts.append({"name": {"$nin": list(skip_ids)}})
-    return encode_json({"$and": parts}) if parts else None
-
-
-def _milliseconds(date: str | datetime) -> int:
-    """Milliseconds since the Unix epoch.
-
-    Raises:
-        ConfigError: it is no date.
-    """
-    try:
-        moment = datetime.fromisoformat(date) if isinstance(date, str) else date
-    except ValueError as error:
-        raise ConfigError(f"start_date {date!r} is no date", remedy="write 2026-01-31", exc=error) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+        return await run_all(transfers, on_event=self._on_event, raise_on_error=raise_on_error)
