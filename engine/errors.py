@@ -6,6 +6,7 @@
     ├── AuthError            a side refused the credentials (HTTP 401/403)
     ├── NotFound             an object is not there (any more)
     ├── Conflict             an object exists with other content, or an id is burnt
+    ├── NotYet               it depends on something that has not arrived, and may
     ├── Unsupported          a side lacks a feature or speaks an unknown version
     ├── IntegrityError       bytes, digests or counts do not agree
     ├── Outage               a side is gone for longer than is worth waiting
@@ -100,6 +101,10 @@ class NotFound(EngineError):
 
 class Conflict(EngineError):
     """The object exists with other content, or its id was used and deleted."""
+
+
+class NotYet(EngineError):
+    """It depends on something that is not at the destination and may still come."""
 
 
 class Unsupported(EngineError):

@@ -4,20 +4,21 @@
 
 Collections are moved side by side, the versions of each one strictly one after the other. A version that the
 source cannot give is told and left out. Any other failure makes the later versions of its collection wait for
-the next transfer, because they would get numbers that are not theirs.
+the next transfer, because they would get numbers that are not theirs. A collection of which a version refers
+to another one that is not there yet is gone on with when the others are through.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 import anyio
 
-from engine.errors import Conflict, EngineError, IntegrityError, NotFound, Side, Unsupported
+from engine.errors import Conflict, EngineError, IntegrityError, NotFound, NotYet, Side, Unsupported
 from engine.fanout import for_each
 from engine.fingerprints import fingerprint
 from engine.protocols import CollectionDestination, CollectionSource, CollectionWriter, Reader
@@ -42,6 +43,14 @@ def by_collection(source: object, destination: object) -> bool:
     return isinstance(source, CollectionSource) and isinstance(destination, CollectionDestination)
 
 
+@dataclass(slots=True)
+class _Progress:
+    """Versions that arrived, and the collections that wait for some."""
+
+    versions: int = 0
+    claimed: set[Collection] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collections:
     """One pass over the collections of a source.
@@ -59,6 +68,7 @@ class Collections:
     read: Reader
     drain: anyio.Event
     workers: int
+    progress: _Progress = field(default_factory=_Progress)
 
     async def move(
         self,
@@ -75,12 +85,21 @@ class Collections:
         Raises:
             EngineError: nothing further can succeed.
         """
+        put_off: list[Collection] = []
+
+        async def one(collection: Collection) -> None:
+            if not await self._move(collection, targets[collection.namespace], chosen, last=last):
+                put_off.append(collection)
+
+        last = False
         async with aclosing(self._listed(projects)) as collections:
-            await for_each(
-                collections,
-                lambda collection: self._move(collection, targets[collection.namespace], chosen),
-                limit=self.workers,
-            )
+            await for_each(collections, one, limit=self.workers)
+        # Those that refer to others go on when more of the others are there, until nothing moves any more.
+        while put_off:
+            waiting, before = list(put_off), self.progress.versions
+            put_off.clear()
+            await for_each(waiting, one, limit=self.workers)
+            last = self.progress.versions == before
 
     async def _listed(self, projects: Sequence[Project]) -> AsyncGenerator[Collection]:
         for project in projects:
@@ -94,30 +113,42 @@ class Collections:
                 tell = partial(self.journal.project_listed, project)
                 await self.failed("project", f"collections of {project.namespace}", error, tell)
 
-    async def _move(self, listed: Collection, namespace: Namespace, chosen: frozenset[RunRef] | None) -> None:
+    async def _move(
+        self, listed: Collection, namespace: Namespace, chosen: frozenset[RunRef] | None, *, last: bool
+    ) -> bool:
+        """Move one collection; False if it has to wait for another one.
+
+        Args:
+            last: whether that would be in vain.
+        """
         if self.drain.is_set():
-            return
+            return True
         subject = f"artifact {listed.name} of {listed.namespace}"
-        if not await self.journal.claim_collection(listed):
-            return
+        if listed not in self.progress.claimed and not await self.journal.claim_collection(listed):
+            return True
         try:
             collection, versions = await self.source.collection(listed)
             known = await self.journal.known_of(collection, namespace)
             is_asked = chosen is None or any(version.made_by in chosen for version in versions)
             if not is_asked or known.fingerprint == fingerprint(collection, versions):
                 await self.journal.collection_left(listed)
-                return
+                return True
             writer = await self.destination.open_collection(collection, namespace)
-            whole = await self._write(writer, versions, namespace, known)
+            try:
+                whole = await self._write(writer, versions, namespace, known, last=last)
+            except NotYet:
+                self.progress.claimed.add(listed)
+                return False
             # Names may have moved while the bytes did.
             collection, versions = await self.source.collection(collection)
             await writer.finish(collection, versions)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
             tell = partial(self._tell, listed, namespace)
             await self.failed("collection", subject, error, tell)
-            return
+            return True
         proof = fingerprint(collection, versions) if whole else None
         await self.journal.collection_ended(collection, namespace, fingerprint=proof)
+        return True
 
     async def _tell(self, collection: Collection, namespace: Namespace, error: EngineError) -> None:
         await self.journal.collection_ended(collection, namespace, error=error)
@@ -128,8 +159,14 @@ class Collections:
         versions: Sequence[Version],
         namespace: Namespace,
         known: KnownCollection,
+        *,
+        last: bool,
     ) -> bool:
-        """Write what has not arrived yet; whether all of it is there then."""
+        """Write what has not arrived yet; whether all of it is there then.
+
+        Raises:
+            NotYet: a version depends on one that may still come.
+        """
         whole = True
         for position, version in enumerate(versions):
             if self.drain.is_set():
@@ -140,7 +177,9 @@ class Collections:
                 continue
             try:
                 receipt = await self._write_one(writer, version)
-            except Exception as error:  # noqa: BLE001 - becomes a failure record
+            except Exception as error:
+                if isinstance(error, NotYet) and not last:
+                    raise
                 whole = False
                 failure = await self._version_failed(version, namespace, error)
                 if not (isinstance(failure, _UNREADABLE) and failure.side is Side.SOURCE):
@@ -148,6 +187,7 @@ class Collections:
                     break
             else:
                 await self.journal.version_done(version, namespace, receipt)
+                self.progress.versions += not receipt.skipped
         return whole
 
     async def _write_one(self, writer: CollectionWriter, version: Version) -> Receipt:

@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from engine.records import Artifact, ArtifactEntry, Json
+from engine.records import Artifact, ArtifactEntry, Json, Namespace
 from engine.transfer.context import Context
 from engine.verify.values import ANYTHING, Facts
 from engine.wandb import names
+from engine.wandb.artifact_uris import SCHEME, Reference
+from engine.wandb.collections.references import GONE
 from engine.wandb.digests import artifact_digest
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE
@@ -23,6 +25,7 @@ class ArtifactAudit:
 
     _context: Context
     _source: WandbSource
+    _targets: Mapping[Namespace, Namespace]
 
     def artifact_name(self, artifact: Artifact) -> tuple[str, str]:
         return names.artifact_type(artifact.type), names.artifact_name(artifact.name)
@@ -110,12 +113,21 @@ class ArtifactAudit:
             self._context.lose("path_renamed", subject, f"{entry.path!r} became {path!r}")
         if entry.ref is None:
             return replace(entry, path=path)
+        if (version := Reference.of(entry.ref)) is not None:
+            return replace(entry, path=path, ref=self._here(version, entry.ref), md5=None)
         ref = without_passwords(entry.ref)
         if ref != entry.ref:
             self._context.lose("password_redacted", subject, f"reference {entry.path!r}")
         return replace(
             entry, path=path, ref=ref, digest=without_passwords(entry.digest or entry.md5 or ref), md5=None
         )
+
+    def _here(self, version: Reference, ref: str) -> str:
+        """A reference to a file of another version, as it is read back."""
+        target = self._targets.get(version.namespace)
+        if target is None:
+            return GONE + ref.removeprefix(SCHEME)
+        return str(replace(version, namespace=target, name=names.artifact_name(version.name)))
 
     def refuses(self, path: str, others: Collection[str]) -> bool:
         parents = path.split("/")[:-1]

@@ -242,12 +242,15 @@ class WandbDestination:
             name=artifact_name(collection.name),
             type=artifact_type(collection.type),
         )
-        return await SequenceWriter.open(place, self._source_uri(), self._found_run)
+        return await SequenceWriter.open(place, self._source_uri(), self._found_run, self._target_of)
+
+    def _target_of(self, source: Namespace) -> Namespace | None:
+        """Where a project of the source goes, None if it is not moved."""
+        return self._surveyed.targets.get(source) if self._surveyed is not None else None
 
     async def _found_run(self, run: RunRef) -> RunRef | None:
         """What a run of the source is here, None if it is not."""
-        target = self._surveyed.targets.get(run.namespace) if self._surveyed is not None else None
-        if target is None:
+        if (target := self._target_of(run.namespace)) is None:
             return None
         name = self._openings.id_of(Run(id=run.id, namespace=run.namespace), target)
         return RunRef(target, name) if await self._openings.holds(target, name) else None

@@ -202,3 +202,17 @@ query RunsOfGroup($entity: String!, $project: String!, $filters: JSONString, $fi
   }
 }
 """
+
+VERSION_ID: Final = """
+query VersionId($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) {
+    artifactCollectionMembership(name: $name) { versionIndex artifact { id state } }
+  }
+}
+"""
+
+MAP_CLIENT_ID: Final = """
+mutation MapClientId($clientID: ID!, $serverID: ID!) {
+  createClientIDMapping(input: { clientID: $clientID, serverID: $serverID }) { clientIDMapping { serverID } }
+}
+"""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import wandb
+from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
 
 Json = Any
 
@@ -66,11 +67,23 @@ def _version(artifact: Any) -> SeenVersion:
         ttl=str(artifact.ttl),
         step=artifact.history_step,
         entries={
-            path: (entry.digest, entry.ref, entry.size) for path, entry in artifact.manifest.entries.items()
+            path: (entry.digest, _ref(artifact, entry), entry.size)
+            for path, entry in artifact.manifest.entries.items()
         },
         made_by=_maker(artifact),
         used_by=tuple(sorted(run.id for run in artifact.used_by())),
     )
+
+
+def _ref(parent: Any, entry: Any) -> str | None:
+    """What an entry refers to; a file of another version by its name, as ids differ between servers."""
+    if entry.ref is None or not entry.ref.startswith("wandb-artifact://"):
+        return None if entry.ref is None else str(entry.ref)
+    # The SDK keeps artifacts by their ids, which are not those of one server only.
+    artifact_instance_cache.clear()
+    target = parent._referenced_artifact_from_id(entry._referenced_artifact_id())
+    path = entry.ref.removeprefix("wandb-artifact://").partition("/")[2]
+    return f"{target.project}/{target.name}/{path}"
 
 
 def _maker(artifact: Any) -> str | None:

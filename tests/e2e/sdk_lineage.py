@@ -48,9 +48,16 @@ def referring(directory: Path) -> None:
         artifact.add_reference((directory / "local.txt").as_uri(), name="local.txt")
         artifact.add_reference("hdfs://bucket/key", name="object")
         artifact.add_reference("https://example.org/x", name="page", checksum=False)
+        other = wandb.Api().artifact(f"{PROJECT}/ds:v3")
+        artifact.add_reference(other.get_entry("deep/text.txt"), name="other")
         with artifact.new_file("plain.txt") as file:
             file.write("not a reference")
         run.log_artifact(artifact).wait()
+        # Named so that it is listed before what it refers to.
+        chained = wandb.Artifact("a-chain", "dataset")
+        again = wandb.Api().artifact(f"{PROJECT}/references:v0")
+        chained.add_reference(again.get_entry("plain.txt"), name="linked")
+        run.log_artifact(chained).wait()
 
 
 def consumed() -> None:

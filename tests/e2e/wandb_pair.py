@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -68,7 +69,11 @@ class Pair:
     def holds(self, project: str) -> dict[str, Any]:
         """All of the artifacts of a project at the destination, also what no client is shown."""
         state = server_state(self.target.data_dir, project)
-        found: dict[str, Any] = {kind: state[kind] for kind in ("versions", "entries")}
+        found: dict[str, Any] = {"versions": state["versions"]}
+        # The ids of other versions are not the same in two projects.
+        found["entries"] = [
+            (*row, re.sub("(?<=artifact://)[0-9a-f]+", "", ref or "")) for *row, ref in state["entries"]
+        ]
         found["edges"] = [edge for edge in state["edges"] if not edge[0].startswith("placeholder-")]
         with closing(sqlite3.connect(self.target.data_dir / "records.sqlite")) as database:
             found["uses"] = database.execute(_USES, (project,)).fetchall()

@@ -14,6 +14,7 @@ from engine.wandb.collections.facts import Facts
 from engine.wandb.collections.lineage import FindRun, Lineage, runs_of
 from engine.wandb.collections.place import Place, client_id_of
 from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
+from engine.wandb.collections.references import FindPlace, References
 from engine.wandb.digests import artifact_digest
 from engine.wandb.manifest import Entry
 from engine.wandb.reading.artifacts import id_of
@@ -40,17 +41,25 @@ class SequenceWriter:
     origin: str
     facts: Facts
     lineage: Lineage
+    references: References
     run: PlaceholderRun
     there: dict[int, Version] = field(default_factory=dict)
     next: int = 0
 
     @classmethod
-    async def open(cls, place: Place, origin: str, find: FindRun) -> Self:
+    async def open(cls, place: Place, origin: str, find: FindRun, target: FindPlace) -> Self:
         """
         Raises:
             Conflict: something else has the name of the collection.
         """
-        writer = cls(place, origin, Facts(place), Lineage(place, find), PlaceholderRun(place))
+        writer = cls(
+            place=place,
+            origin=origin,
+            facts=Facts(place),
+            lineage=Lineage(place, find),
+            references=References(place, target),
+            run=PlaceholderRun(place),
+        )
         found = await place.holding()
         if found is not None:
             writer._take_over(found)
@@ -81,7 +90,8 @@ class SequenceWriter:
         place = self.place
         async with Staging.open(place.context, place.uploader.lanes, place.multipart, subject) as staging:
             told: dict[str, str] = {}
-            staged = await staging.collect(self._watched(entries, told), read)
+            here = self.references.translated(self._watched(entries, told))
+            staged = await staging.collect(here, read)
             self._check_digest(version, told, staged)
             await self._fill_up_to(version.number)
             maker = await self.lineage.maker(version)

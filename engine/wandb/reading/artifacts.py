@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ import orjson
 from engine.errors import IntegrityError, NotFound, Unsupported
 from engine.records import Artifact, ArtifactEntry, Blob, Json, Namespace, Run
 from engine.transfer.context import Context
+from engine.wandb import artifact_uris
+from engine.wandb.artifact_uris import Reference
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.locating import read_bytes
@@ -116,13 +118,43 @@ async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerato
     manifest = await _manifest(client, node["currentManifest"]["file"]["directUrl"], subject)
     contents: dict[str, Json] = manifest["contents"]
     of = _Version(version_id, tuple(home), manifest.get("storagePolicyConfig") or {})
+    names = _Names(client, subject)
     async with aclosing(_files(client, version_id, node["files"], subject)) as files:
         async for file in files:
             entry = contents.pop(file["name"], None)
             if entry is not None:
-                yield of.entry(file["name"], entry, file["directUrl"])
+                yield await names.told(of.entry(file["name"], entry, file["directUrl"]))
     for path, entry in contents.items():
-        yield of.entry(path, entry, None)
+        yield await names.told(of.entry(path, entry, None))
+
+
+@dataclass(slots=True)
+class _Names:
+    """Other versions that entries refer to, by their names, which mean something on other servers, too."""
+
+    client: WandbClient
+    subject: str
+    _known: dict[str, Reference | None] = field(default_factory=dict)
+
+    async def told(self, entry: ArtifactEntry) -> ArtifactEntry:
+        """An entry that refers to a version by its name; as it is if that version is gone."""
+        found = None if entry.ref is None else artifact_uris.by_id(entry.ref)
+        if found is None:
+            return entry
+        version_id, path = found
+        if version_id not in self._known:
+            self._known[version_id] = await self._name(version_id)
+        reference = self._known[version_id]
+        return entry if reference is None else replace(entry, ref=str(replace(reference, path=path)))
+
+    async def _name(self, version_id: str) -> Reference | None:
+        data = await self.client.graphql(documents.ARTIFACT_NAME, {"id": version_id}, self.subject)
+        node = data.get("artifact")
+        home = ((node or {}).get("artifactSequence") or {}).get("project")
+        if node is None or home is None or node["state"] != "COMMITTED":
+            return None
+        namespace = Namespace(home["entityName"], home["name"])
+        return Reference(namespace, node["artifactSequence"]["name"], node["versionIndex"], "")
 
 
 async def _manifest(client: WandbClient, url: str, subject: str) -> dict[str, Json]:

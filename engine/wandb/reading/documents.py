@@ -236,3 +236,12 @@ query UsersOfArtifact($id: ID!, $cursor: String, $perPage: Int!) {{
   }}
 }}
 """
+
+ARTIFACT_NAME: Final = """
+query NameOfArtifact($id: ID!) {
+  artifact(id: $id) {
+    versionIndex state
+    artifactSequence { name project { name entityName } }
+  }
+}
+"""

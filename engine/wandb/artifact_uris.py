@@ -1,0 +1,73 @@
+"""How one artifact version refers to a file of another, on a server and between servers.
+
+A manifest says ``wandb-artifact://<id>/<path>``, where the id is that of the version on its server, in hex
+(``wandb/sdk/artifacts/storage_handlers/wb_artifact_handler.py`` of the SDK). Such an id means nothing
+elsewhere, so that whoever reads tells ``wandb-artifact://<entity>/<project>/<collection>:v<number>/<path>``
+instead, and whoever writes makes an id of its own server of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import quote, unquote
+
+from engine.records import Namespace
+
+SCHEME: Final = "wandb-artifact://"
+
+_BY_ID: Final = re.compile(r"wandb-artifact://(?P<id>[0-9a-fA-F]+)/(?P<path>.*)", re.DOTALL)
+_BY_NAME: Final = re.compile(
+    r"wandb-artifact://(?P<entity>[^/]+)/(?P<project>[^/]+)/(?P<name>[^/:]+):v(?P<number>\d+)/(?P<path>.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A file of a version, wherever that is."""
+
+    namespace: Namespace
+    name: str
+    number: int
+    path: str
+
+    @classmethod
+    def of(cls, ref: str) -> Self | None:
+        """None for any other URI."""
+        if (match := _BY_NAME.fullmatch(ref)) is None:
+            return None
+        home = Namespace(unquote(match["entity"]), unquote(match["project"]))
+        return cls(home, unquote(match["name"]), int(match["number"]), match["path"])
+
+    @property
+    def version(self) -> str:
+        """As the server names it within its project."""
+        return f"{self.name}:v{self.number}"
+
+    def __str__(self) -> str:
+        home = (self.namespace.entity, self.namespace.project, self.name)
+        return f"{SCHEME}{'/'.join(quote(part, safe='') for part in home)}:v{self.number}/{self.path}"
+
+
+def by_id(ref: str) -> tuple[str, str] | None:
+    """The id of a version as its server tells it, and the path in it; None for any other URI."""
+    match = _BY_ID.fullmatch(ref)
+    if match is None or len(match["id"]) % 2:
+        return None
+    return base64.b64encode(bytes.fromhex(match["id"])).decode(), match["path"]
+
+
+def of_id(version_id: str, path: str) -> str:
+    """The URI of a file in a version of this id.
+
+    Raises:
+        ValueError: the id is not in base64.
+    """
+    try:
+        return f"{SCHEME}{base64.b64decode(version_id, validate=True).hex()}/{path}"
+    except binascii.Error as error:
+        raise ValueError(f"{version_id!r} is no id of an artifact") from error
