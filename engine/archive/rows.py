@@ -52,6 +52,7 @@ class Kind(StrEnum):
     BOOLEAN = "boolean"
     TEXT = "text"
     JSON = "json"
+    TIME = "time"
 
 
 _TYPES: Final = {
@@ -60,10 +61,12 @@ _TYPES: Final = {
     Kind.BOOLEAN: pa.bool_(),
     Kind.TEXT: pa.string(),
     Kind.JSON: pa.string(),
+    Kind.TIME: pa.timestamp("ms", "UTC"),
 }
 _PYTHON: Final[Mapping[Kind, type]] = {
     Kind.FLOAT: float,
     Kind.INTEGER: int,
+    Kind.TIME: int,
     Kind.BOOLEAN: bool,
     Kind.TEXT: str,
 }
@@ -86,13 +89,20 @@ def kind_of(types: set[type]) -> Kind | None:
 class RowWriter:
     """Writes rows; all methods are to be called in a thread.
 
+    Args:
+        run_id: of the run whose rows these are; None if they are of several.
+        times: keys whose integers are milliseconds since 1970.
+
     Which columns there are is only known at the end, so rows wait until then: in memory, or in a temporary
     file if they are many.
     """
 
-    def __init__(self, path: Path, run_id: str, spool: Path) -> None:
+    def __init__(
+        self, path: Path, run_id: str | None, spool: Path, *, times: frozenset[str] = frozenset()
+    ) -> None:
         self._path = path
-        self._run = shown(run_id)
+        self._run = None if run_id is None else shown(run_id)
+        self._times = times
         self._spool_dir = spool
         self._types: dict[str, set[type]] = {}
         self._window: list[dict[str, Json]] = []
@@ -137,10 +147,10 @@ class RowWriter:
                 self._spool.close()
 
     def _write(self) -> None:
-        columns = columns_of(self._types)
+        columns = columns_of(self._types, self._times)
         schema = pa.schema(
             [
-                RUN,
+                *([] if self._run is None else [RUN]),
                 *(
                     pa.field(name, _TYPES[kind], metadata={_KIND: str(kind)})
                     for name, kind in columns.items()
@@ -150,9 +160,13 @@ class RowWriter:
             metadata=file_facts(FORM),
         )
         textual = [name for name, kind in columns.items() if kind is Kind.TEXT]
-        with open_writer(self._path, schema, dictionaries=["_run", *textual]) as writer:
+        with open_writer(
+            self._path, schema, dictionaries=[*([] if self._run is None else [RUN.name]), *textual]
+        ) as writer:
             for window in self._windows():
-                arrays = [constant(self._run, len(window)), *_arrays(window, columns)]
+                arrays = _arrays(window, columns)
+                if self._run is not None:
+                    arrays = [constant(self._run, len(window)), *arrays]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=WINDOW_ROWS)
 
     def _windows(self) -> Iterator[list[dict[str, Json]]]:
@@ -165,14 +179,14 @@ class RowWriter:
             yield self._window
 
 
-def columns_of(types: Mapping[str, set[type]]) -> dict[str, Kind]:
+def columns_of(types: Mapping[str, set[type]], times: frozenset[str] = frozenset()) -> dict[str, Kind]:
     """The columns of a file, in the order in which their keys were first seen."""
     columns: dict[str, Kind] = {}
     for key, seen in types.items():
         kind = kind_of(seen)
         if kind is None or key in RESERVED or shown(key) != key or len(columns) >= MOST_COLUMNS:
             continue
-        columns[key] = kind
+        columns[key] = Kind.TIME if kind is Kind.INTEGER and key in times else kind
     return columns
 
 
@@ -218,7 +232,7 @@ def _cell(kind: Kind, value: Json) -> tuple[bool, Json]:
         case Kind.TEXT:
             fits = isinstance(value, str) and shown(value) == value
             return fits, shown(value) if isinstance(value, str) else None
-        case Kind.INTEGER:
+        case Kind.INTEGER | Kind.TIME:
             fits = type(value) is int and value in _INT64
             return fits, value if fits else None
         case Kind.FLOAT if type(value) is int:

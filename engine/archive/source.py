@@ -179,7 +179,7 @@ class ArchiveSource:
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         """Every point or row, after the file was checked."""
-        for part, reader in (("history", rows.read_rows), ("history-points", points.read_points)):
+        for part, reader in (("history", rows.read_rows), ("points", points.read_points)):
             async with aclosing(self._chunks(run, part, reader)) as chunks:
                 async for chunk in chunks:
                     yield chunk

@@ -43,7 +43,7 @@ FILES_AT_ONCE: Final = 16
 """Files of one run or artifact that are read at the same time."""
 
 HISTORY: Final = "history"
-HISTORY_POINTS: Final = "history-points"
+HISTORY_POINTS: Final = "points"
 SYSTEM_METRICS: Final = "system-metrics"
 CONSOLE: Final = "console"
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 import engine
 from engine.cli.demo import demo
+from engine.cli.export import export
 from engine.cli.loop import exit_status
 from engine.cli.mapping import app as mapping
 from engine.cli.migrate import migrate
@@ -53,6 +54,7 @@ app.command()(plan)
 app.command()(migrate)
 app.command()(verify)
 app.add_typer(mapping, name="map")
+app.command()(export)
 app.command()(status)
 app.command()(report)
 app.command()(sandbox)
