@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import anyio
 import pytest
 
+from engine import Engine, Options, open_destination, open_source
+from engine.protocols import Destination, Source, SystemOptions
+from engine.remapping.reading import parse_mapping
+from engine.remapping.source import remapped
+from engine.transfer.options import Result
+from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.transfers import Target, command
 from tests.sdk_reader import SdkReader
 from tests.servers import RunningSandbox
@@ -94,3 +102,70 @@ def test_explain_says_which_rule_is_about_a_name(tmp_path: Path):
     assert told.events[0]["sections"]["metrics"] == {"line": 9, "rule": "re:val/(.*)", "becomes": "eval/loss"}
     assert told.events[0]["sections"]["config"] is None
     assert "eval/loss" in command("map", "explain", str(mapping), "val/loss", "--as", "metrics").text
+
+
+RENAMED = r"""
+version: 1
+namespaces: {e2e/mapped-from: team-names/mapped-to}
+users: {e2e: someone}
+tags: {prod: production}
+config: {lr: learning_rate}
+metrics: {loss: train/loss}
+"""
+
+
+def test_runs_of_wandb_get_new_names_with_their_definitions(
+    sandbox: RunningSandbox, reader: SdkReader, tmp_path: Path
+):
+    config = {
+        "lr": {"value": 0.1, "desc": "how fast"},
+        "_wandb": {"value": {"m": [{"1": "loss", "5": 2, "6": [1]}, {"1": "epoch"}], "t": {"3": []}}},
+    }
+    sandbox.graphql(
+        "mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id } } }",
+        input={
+            "entityName": "e2e",
+            "modelName": "mapped-from",
+            "name": "r1",
+            "tags": ["prod", "x"],
+            "config": json.dumps(config),
+        },
+    )
+    rows = [{"_step": step, "_timestamp": 1e9 + step, "loss": step / 2, "epoch": step} for step in range(3)]
+    streamed = {
+        "wandb-history.jsonl": {"offset": 0, "content": [json.dumps(row) for row in rows]},
+        "wandb-summary.json": {"offset": 0, "content": ['{"loss": 1.0}']},
+    }
+    status, body = sandbox.call(
+        "POST", "/files/e2e/mapped-from/r1/file_stream", {"files": streamed, "complete": True, "exitcode": 0}
+    )
+    assert status == 200, body
+    mapping = parse_mapping(RENAMED)
+
+    def sides() -> tuple[Source, Destination]:
+        key = SystemOptions(api_key=sandbox.api_key)
+        source = open_source(f"wandb:{sandbox.url}/e2e/mapped-from", key)
+        return remapped(source, mapping), open_destination(f"wandb:{sandbox.url}/e2e", key)
+
+    async def migrate() -> Result:
+        options = Options(remap=mapping.places({}), state_dir=tmp_path)
+        async with Engine(*sides(), options) as engine:
+            return await engine.run()
+
+    result = anyio.run(migrate)
+    assert not result.failures
+    assert {kind: result.losses[kind] for kind in mapping.kinds} == dict.fromkeys(mapping.kinds, 1)
+    run = reader.project("team-names", "mapped-to", bytes_too=False)["r1"]
+    assert (run.config["learning_rate"], run.tags) == (0.1, ("production", "x"))
+    assert run.provenance["user"] == "someone"
+    assert run.summary["train/loss"] == 1.0
+    assert [row["train/loss"] for row in run.rows] == [0.0, 0.5, 1.0]
+    stored = sandbox.graphql(
+        '{ project(name: "mapped-to", entityName: "team-names") { run(name: "r1") { config } } }'
+    )
+    own = json.loads(stored["project"]["run"]["config"])
+    assert own["_wandb"]["value"]["m"][0]["1"] == "train/loss"
+    assert own["learning_rate"]["desc"] == "how fast"
+    findings = anyio.run(Verifier(*sides(), VerifyOptions(remap=mapping.places({}))).run)
+    assert not findings.differences
+    assert anyio.run(migrate).runs_skipped == 1
