@@ -309,6 +309,7 @@ class Collection:
 
     Attributes:
         type: of all its versions.
+        client_ids: other ids by which rows and summaries of runs may speak of it.
         locator: how the source finds it again; private to the source.
     """
 
@@ -317,6 +318,7 @@ class Collection:
     type: str
     description: str | None = None
     tags: tuple[str, ...] = ()
+    client_ids: tuple[str, ...] = ()
     locator: str = field(default="", repr=False)
 
     def __str__(self) -> str:
@@ -339,12 +341,14 @@ class Version:
         made_by: the run that logged it, even if that is gone; None if a person made it.
         used_by: the runs that read it.
         step: where the run stood that logged it, as the source counts.
+        client_ids: other ids by which rows and summaries of runs may speak of it.
     """
 
     artifact: Artifact
     made_by: RunRef | None = None
     step: int | None = None
     used_by: tuple[RunRef, ...] = ()
+    client_ids: tuple[str, ...] = ()
 
     @property
     def number(self) -> int:

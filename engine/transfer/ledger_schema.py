@@ -44,9 +44,11 @@ class Kind(StrEnum):
     """How far a history came that is not done."""
     OBJECT_PART = "object_part"
     """What was acknowledged of an object that goes in parts and is not done."""
+    REFERENCE = "reference"
+    """What rows that were read once speak of."""
 
 
-MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART)
+MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART, Kind.REFERENCE)
 """Kinds that only serve to go on with a run; nothing is left of them when it is done."""
 
 

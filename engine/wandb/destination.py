@@ -242,7 +242,9 @@ class WandbDestination:
             name=artifact_name(collection.name),
             type=artifact_type(collection.type),
         )
-        return await SequenceWriter.open(place, self._source_uri(), self._found_run, self._target_of)
+        return await SequenceWriter.open(
+            place, self._source_uri(), self._found_run, self._target_of, collection
+        )
 
     def _target_of(self, source: Namespace) -> Namespace | None:
         """Where a project of the source goes, None if it is not moved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from engine.errors import ConfigError, NotFound, Side
 from engine.protocols import SystemOptions, Unreadable
@@ -24,13 +25,14 @@ from engine.records import (
     SystemInfo,
     Version,
 )
-from engine.remapping.rules import Rules
+from engine.remapping.rules import Remapping, Rules
 from engine.reports import Sweep, View
 from engine.selection import Chosen
 from engine.transfer.context import Context
 from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
 from engine.wandb.reading import artifacts, files, renaming, reports
+from engine.wandb.reading.client_ids import ClientIds
 from engine.wandb.reading.collections import list_collections, read_collection
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
@@ -55,12 +57,14 @@ class WandbSource:
         self._client: WandbClient
         self._context: Context
         self._identity: Identity
+        self._client_ids: ClientIds
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         key = self._options.api_key
         async with connect(self._location.base_url, key, context, self._side) as client:
             self._client, self._context = client, context
+            self._client_ids = ClientIds(client, context)
             self._identity = await client.identify()
             yield SystemInfo(
                 uri=self.uri,
@@ -118,7 +122,11 @@ class WandbSource:
                 if left is not None and left <= 0:
                     return
                 left = None if left is None else left - 1
-                yield run
+                yield run if isinstance(run, Unreadable) else self._portable(run)
+
+    def _portable(self, run: Run) -> Run:
+        """A run that speaks of artifacts in a way that other servers can learn to understand."""
+        return replace(run, summary=None if run.summary is None else self._client_ids.portable(run.summary))
 
     async def run(self, namespace: Namespace, run_id: str) -> Run:
         """One run, in one request.
@@ -126,19 +134,25 @@ class WandbSource:
         Raises:
             NotFound: there is none of this id.
         """
-        return await read_run(self._client, namespace, run_id)
+        return self._portable(await read_run(self._client, namespace, run_id))
 
     def renamed(self, run: Run, config: Mapping[str, str], metrics: Rules) -> Run:
         """See ``engine.remapping.source.Renaming``."""
         return renaming.renamed(run, config, metrics)
+
+    def renamed_view(self, view: View, remapping: Remapping) -> View:
+        """See ``engine.remapping.source.Renaming``."""
+        return renaming.renamed_view(view, remapping)
 
     async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
         return {run.id: size_of(run) for run in runs}
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
+            known = self._client_ids.seen
             async for chunk in chunks:
-                yield chunk
+                yield replace(chunk, rows=[self._client_ids.row(row) for row in chunk.rows])
+        await self._client_ids.remember(run.namespace, known)
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         async with aclosing(read_system_metrics(self._client, self._context, run)) as chunks:
@@ -176,7 +190,7 @@ class WandbSource:
         found = await read_collection(self._client, collection.namespace, collection.name)
         if found is None:
             raise NotFound("it is not there any more", side=self._side, subject=f"artifact {collection}")
-        return found.collection, tuple(found.versions.values())
+        return await self._client_ids.tell(found.collection, tuple(found.versions.values()))
 
     async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
         async with aclosing(reports.list_sweeps(self._client, project.namespace)) as nodes:

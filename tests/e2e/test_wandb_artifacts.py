@@ -15,7 +15,7 @@ from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
 from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
 from tests.sandbox.artifact_writer import ArtifactWriter
-from tests.servers import running_sandbox
+from tests.servers import RunningSandbox, running_sandbox
 from tests.wandb.conftest import run_sdk
 
 
@@ -75,6 +75,35 @@ def test_the_second_and_the_third_transfer_write_nothing(pair: Pair, arrived: tu
         before = pair.target.counters()["writes"]
         assert pair.move(PROJECT, PROJECT, arrived[0]).exit_status == 0
         assert pair.target.counters()["writes"] == before
+
+
+@pytest.mark.usefixtures("arrived")
+def test_what_rows_and_summaries_say_of_artifacts_is_understood(pair: Pair) -> None:
+    for server, entity in ((pair.source, A), (pair.target, B)):
+        run = api_of(server).run(f"{entity}/{PROJECT}/producer")
+        told = [row["table"] for row in run.scan_history() if row.get("table")] + [run.summary["table"]]
+        assert len(told) == 2
+        for table in told:
+            assert name_of(server, table["artifact_path"]) == "run-producer-table:v0"
+            assert name_of(server, table["_latest_artifact_path"]) == "run-producer-table"
+
+
+def name_of(server: RunningSandbox, uri: str) -> str | None:
+    """What a server takes a ``wandb-client-artifact://`` for."""
+    scheme, _, rest = uri.partition("://")
+    assert scheme == "wandb-client-artifact"
+    mapping = server.graphql(_MAPPING, c=rest.partition("/")[0].partition(":")[0])["clientIDMapping"]
+    if mapping is None:
+        return None
+    found = server.graphql(_NAMES, i=mapping["serverID"])
+    if found["artifact"] is not None:
+        return f"{found['artifact']['artifactSequence']['name']}:v{found['artifact']['versionIndex']}"
+    return str(found["artifactCollection"]["name"])
+
+
+_MAPPING = "query ($c: ID!) { clientIDMapping(clientID: $c) { serverID } }"
+_NAMES = """query ($i: ID!) { artifact(id: $i) { versionIndex artifactSequence { name } }
+    artifactCollection(id: $i) { name } }"""
 
 
 @pytest.mark.usefixtures("arrived")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from engine.errors import NotYet, Side
-from engine.records import ArtifactEntry, Namespace
+from engine.errors import AuthError, NotYet, Side, Unsupported
+from engine.fanout import for_each
+from engine.records import ArtifactEntry, Namespace, Version
 from engine.wandb import artifact_uris, documents
 from engine.wandb.artifact_uris import SCHEME, Reference
 from engine.wandb.collections.place import Place
+from engine.wandb.collections.placeholders import TOGETHER
 from engine.wandb.names import artifact_name
+from engine.wandb.reading.artifacts import id_of
+from engine.wandb.reading.client_ids import AT_ONCE, mapped
 
 GONE: Final = "gone-wandb-artifact://"
 """How a reference begins whose target is not at the destination, lest it be taken for one of its own."""
@@ -71,3 +75,52 @@ class References:
                 )
             self._ids[key] = found["artifact"]["id"]
         return self._ids[key]
+
+    # -- client ids ------------------------------------------------------------------------------
+
+    async def unknown(self, client_ids: Sequence[str]) -> list[str]:
+        """Those that this server does not understand yet."""
+        found: list[str] = []
+        for start in range(0, len(client_ids), AT_ONCE):
+            known = await mapped(self.place.client, client_ids[start : start + AT_ONCE])
+            found += [client_id for client_id, server_id in known.items() if not server_id]
+        return found
+
+    async def record_client_ids(self, pairs: Sequence[tuple[Version, Version]]) -> None:
+        """Make this server understand what rows and summaries say of versions.
+
+        Args:
+            pairs: a version of the source, and what it is here.
+        """
+        wanted = {client_id: id_of(found.artifact) for one, found in pairs for client_id in one.client_ids}
+        await for_each(
+            await self.unknown(list(wanted)),
+            lambda client_id: self._record(client_id, wanted[client_id]),
+            limit=TOGETHER,
+        )
+
+    def lose_client_ids(self, client_ids: Sequence[str]) -> None:
+        """Record that rows speak of the collection by ids that this server will not understand."""
+        if client_ids:
+            self.place.context.lose(
+                "reference_unresolved",
+                self.place.subject,
+                "rows speak of its latest version by client ids, of which each version can bring one",
+                len(client_ids),
+            )
+
+    async def _record(self, client_id: str, version_id: str) -> None:
+        try:
+            await self.place.client.graphql(
+                documents.MAP_CLIENT_ID,
+                {"clientID": client_id, "serverID": version_id},
+                self.place.subject,
+            )
+        except (Unsupported, AuthError) as error:
+            if error.status == 401:
+                raise
+            self.place.context.lose(
+                "reference_unresolved",
+                self.place.subject,
+                f"rows speak of it by a client id that this server does not take: {error.message}",
+            )

@@ -34,6 +34,7 @@ class SequenceWriter:
     Attributes:
         origin: tells this migration from others, for ids that are made from it.
         there: what the destination has, by number; placeholders too.
+        sequence_ids: client ids of the collection that this server does not understand yet.
         next: the number that the next version is going to have, unless later ones were deleted.
     """
 
@@ -43,11 +44,14 @@ class SequenceWriter:
     lineage: Lineage
     references: References
     run: PlaceholderRun
+    sequence_ids: list[str] = field(default_factory=list)
     there: dict[int, Version] = field(default_factory=dict)
     next: int = 0
 
     @classmethod
-    async def open(cls, place: Place, origin: str, find: FindRun, target: FindPlace) -> Self:
+    async def open(
+        cls, place: Place, origin: str, find: FindRun, target: FindPlace, collection: Collection
+    ) -> Self:
         """
         Raises:
             Conflict: something else has the name of the collection.
@@ -60,6 +64,7 @@ class SequenceWriter:
             references=References(place, target),
             run=PlaceholderRun(place),
         )
+        writer.sequence_ids = await writer.references.unknown(collection.client_ids)
         found = await place.holding()
         if found is not None:
             writer._take_over(found)
@@ -101,7 +106,7 @@ class SequenceWriter:
             self.facts.declare(version)
             sizes = [entry.size or 0 for entry in staged if entry.ref is None]
             made = await place.make(
-                self.facts.of_new(version),
+                {**self.facts.of_new(version), **self._sequence_id()},
                 maker,
                 staged,
                 self._client_id(version),
@@ -142,6 +147,10 @@ class SequenceWriter:
 
     def _subject(self, version: Version) -> str:
         return f"{self.place.subject}:v{version.number}"
+
+    def _sequence_id(self) -> dict[str, str]:
+        """The next of the client ids of the collection: it can be told one with each version."""
+        return {"sequenceClientID": self.sequence_ids.pop()} if self.sequence_ids else {}
 
     def _client_id(self, version: Version) -> str:
         """The same for each attempt to bring a version to this place."""
@@ -224,6 +233,8 @@ class SequenceWriter:
         arrived = [one for one in versions if one.number in real]
         await self.facts.update_collection(collection, found)
         await self.facts.update_versions(arrived, real)
+        await self.references.record_client_ids([(one, real[one.number]) for one in arrived])
+        self.references.lose_client_ids(self.sequence_ids)
         await self.lineage.prepare(runs_of(arrived))
         for version in arrived:
             await self.lineage.record_uses(version, real[version.number])
