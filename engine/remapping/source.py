@@ -50,6 +50,7 @@ from engine.remapping.rules import (
     Remapping,
     Rules,
 )
+from engine.reports import ReportSource, View
 from engine.transfer.context import Context
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ SHOWN = 10
 
 @runtime_checkable
 class Renaming(Protocol):
-    """What a source is too if its runs name config keys and metrics in ``Run.extra`` as well."""
+    """What a source is too if ``Run.extra`` or views name config keys and metrics as well."""
 
     def renamed(self, run: Run, config: Mapping[str, str], metrics: Rules) -> Run:
         """A run with the new names there.
@@ -69,6 +70,8 @@ class Renaming(Protocol):
             config: those keys of the config that got another name.
         """
         ...
+
+    def renamed_view(self, view: View, remapping: Remapping) -> View: ...
 
 
 def remapped(source: Source, remapping: Remapping) -> Source:
@@ -103,6 +106,8 @@ class RemappedSource:
         if isinstance(source, Measuring):
             # On the instance, as not every source can: a protocol is looked for there as well.
             self.history_sizes = self._history_sizes
+        if isinstance(source, ReportSource):
+            self.views = self._views
         if isinstance(source, CollectionSource):
             self.collections, self.collection = self._collections, self._collection
 
@@ -229,6 +234,15 @@ class RemappedSource:
 
     def _declare(self, section: str, subject: str, name: str, new: str) -> None:
         self._context.lose(RENAMED[section], subject, f"{name!r} became {new!r}, as the mapping asks")
+
+    async def _views(self, project: Project) -> AsyncGenerator[View]:
+        assert isinstance(self._source, ReportSource)
+        async with aclosing(self._source.views(project)) as views:
+            async for view in views:
+                if self._rules.renames and isinstance(self._source, Renaming):
+                    yield self._source.renamed_view(view, self._rules)
+                else:
+                    yield view
 
     # -- histories ---------------------------------------------------------------------------------
 

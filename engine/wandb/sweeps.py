@@ -85,11 +85,12 @@ class Sweeps:
     async def held(self, namespace: Namespace) -> dict[str, Mapping[str, Json]]:
         """Sweeps of a project that earlier transfers brought, by their origins."""
         if namespace not in self._held:
-            self._held[namespace] = found = {}
+            found: dict[str, Mapping[str, Json]] = {}
             async with aclosing(list_sweeps(self._client, namespace)) as nodes:
                 async for node in nodes:
                     if (origin := origin_in(node.get("description"))) is not None:
                         found.setdefault(origin, node)
+            self._held[namespace] = found
         return self._held[namespace]
 
     def _wanted(self, sweep: Sweep) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from engine.protocols import LogSource, Measuring, Unreadable
 from engine.records import Artifact, ArtifactEntry, HistoryRows, Namespace, Run
 from engine.remapping.reading import parse_mapping
 from engine.remapping.source import RemappedSource, remapped
+from engine.reports import View
 from engine.transfer.context import Context
 from engine.wandb.source import WandbSource
 from tests.memory import MemoryDestination, MemoryRun, MemorySource, Point
@@ -189,6 +190,40 @@ def test_definitions_of_metrics_follow_their_metrics():
     assert changed["descriptions"] == {"learning_rate": "rate"}
     names = [(each.get("1"), each.get("4")) for each in changed["_wandb"]["m"]]
     assert names == [("train/loss", None), ("step", "train/loss"), (None, None)]
+
+
+def test_reports_show_the_metrics_by_their_new_names():
+    spec = {
+        "panels": [{"viewType": "Run History Line Plot", "config": {"metrics": ["loss", "acc"], "x": 1}}],
+        "filters": {"filters": [
+            {"key": {"section": "config", "name": "lr"}, "value": 1},
+            {"key": {"section": "summary", "name": "val_a"}, "value": "loss"},
+            {"key": {"section": "run", "name": "tags"}, "value": ["prod", "x"]},
+        ]},
+        "sort": {"keys": [{"key": {"section": "config", "name": "lr.value"}}]},
+        "runFeed": {"columnVisible": {"summary:loss": 1, "run:loss": 1}, "columnOrder": ["config:lr.value"]},
+        "blocks": [{"type": "paragraph", "children": [{"text": "loss"}]}],
+        "version": 5,
+    }  # fmt: skip
+    view = View(namespace=RUN.namespace, id="v", kind="runs", name="n", spec=spec)
+    told = WandbSource("https://localhost/a/b").renamed_view(view, parse_mapping(MAPPING)).spec
+    assert told == {
+        "panels": [
+            {"viewType": "Run History Line Plot", "config": {"metrics": ["train/loss", "acc"], "x": 1}}
+        ],
+        "filters": {"filters": [
+            {"key": {"section": "config", "name": "learning_rate"}, "value": 1},
+            {"key": {"section": "summary", "name": "val/a"}, "value": "loss"},
+            {"key": {"section": "run", "name": "tags"}, "value": ["production", "x"]},
+        ]},
+        "sort": {"keys": [{"key": {"section": "config", "name": "learning_rate.value"}}]},
+        "runFeed": {
+            "columnVisible": {"summary:train/loss": 1, "run:loss": 1},
+            "columnOrder": ["config:learning_rate.value"],
+        },
+        "blocks": [{"type": "paragraph", "children": [{"text": "loss"}]}],
+        "version": 5,
+    }  # fmt: skip
 
 
 @pytest.fixture
