@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -119,3 +121,24 @@ async def test_an_operator_that_the_server_does_not_know_is_an_error(api: Api):
 async def test_projects_are_listed(api: Api, sdk: wandb.Api):
     ours = [project.namespace.project for project in await api.projects(ENTITY)]
     assert sorted(ours) == sorted(project.name for project in sdk.projects(ENTITY))
+
+
+async def test_whole_histories_of_all_runs_in_order(api: Api):
+    found = [(run.id, len(table)) async for run, table in api.runs(f"{ENTITY}/other").histories(at_once=2)]
+    assert found == [("long", 1_300), ("resumed", 2)]
+
+
+async def test_histories_may_be_left(api: Api):
+    """Readings that were under way are ended with the loop."""
+    before = asyncio.all_tasks()
+    async with aclosing(api.runs(f"{ENTITY}/other").histories()) as histories:
+        async for run, _ in histories:
+            assert run.id == "long"
+            break
+    assert asyncio.all_tasks() == before
+
+
+async def test_samples_of_all_histories(api: Api, sdk: wandb.Api):
+    ours = await api.runs(f"{ENTITY}/other").samples(10, ["_runtime"])
+    theirs = sdk.runs(f"{ENTITY}/other").histories(samples=10, keys=["_runtime"])
+    assert ours == theirs
