@@ -76,6 +76,5 @@ class SameRows(RowSequence):
     """Rows as they are, whatever their steps."""
 
     def line(self, row: Mapping[str, Json]) -> tuple[str, int]:
-        values = list(row.values())
-        own = sum(row.get(key) is not None for key in INTERNAL_KEYS)
-        return encode_row(row), len(values) - values.count(None) - own
+        values = sum(value is not None and key not in INTERNAL_KEYS for key, value in row.items())
+        return encode_row(row), values
