@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -14,7 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from engine.dashboard.readable import counted
 from engine.records import SystemInfo
+from engine.transfer.causes import normalised
 from engine.transfer.events import Connected, Event, ItemFailed, LossRecorded, Progress
 from engine.transfer.options import Result
 
@@ -101,7 +104,7 @@ class LiveBar:
             self._task,
             completed=done,
             total=event.runs_found or None,
-            moved=_moved(event),
+            moved=f"{_besides(event)}{_moved(event)}",
             eta=f"[yellow]{_waiting(event)}[/]" if event.waiting else f"[dim]{_eta(event, done)}",
         )
 
@@ -138,11 +141,15 @@ def described(info: SystemInfo) -> str:
 def _progress_line(event: Progress) -> str:
     done = event.runs_done + event.runs_failed + event.runs_skipped
     more = "+" if event.enumerating else ""
-    failed = f", {event.runs_failed} failed" if event.runs_failed else ""
     left = f", {_waiting(event) or _eta(event, done)}".removesuffix(", ")
-    skipped = f", {event.runs_skipped} unchanged" if event.runs_skipped else ""
-    runs = f"runs {done}/{event.runs_found}{more}{failed}{skipped}"
-    return f"{event.elapsed_s:5.0f} s  {runs}, {_moved(event)}{left}"
+    runs = f"runs {done}/{event.runs_found}{more}"
+    return f"{event.elapsed_s:5.0f} s  {runs}, {_besides(event)}{_moved(event)}{left}"
+
+
+def _besides(event: Progress) -> str:
+    """Runs that did not arrive, or did not have to."""
+    failed = f"{event.runs_failed} failed, " if event.runs_failed else ""
+    return failed + (f"{event.runs_skipped} unchanged, " if event.runs_skipped else "")
 
 
 def _moved(event: Progress) -> str:
@@ -183,6 +190,24 @@ def _old_ledger(console: Console, result: Result) -> None:
         console.print(f"[yellow]note[/] {result.old_lines_unreadable} lines of the old ledger say nothing")
 
 
+def _failures(console: Console, result: Result) -> None:
+    """Each cause once, with what it kept from arriving."""
+    causes: dict[str, list[ItemFailed]] = defaultdict(list)
+    for failure in result.failures:
+        causes[normalised(failure.message)].append(failure)
+    shown = 0
+    for first, *others in sorted(causes.values(), key=len, reverse=True):
+        if shown == SHOWN_FAILURES:
+            break
+        console.print(f"  {escape(first.subject)}: {escape(first.message)}", highlight=False)
+        shown += 1
+        for failure in others[: SHOWN_FAILURES - shown]:
+            console.print(f"    likewise {escape(failure.subject)}", highlight=False)
+            shown += 1
+    if result.failure_count > shown:
+        console.print(f"  … and {result.failure_count - shown:,} more; engine status counts them by cause")
+
+
 def summarise(console: Console, result: Result, error: str | None = None) -> None:
     """What a transfer did, what did not arrive and why, and what to do about it."""
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -210,11 +235,8 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         console.print("Nothing changed since the last time, so nothing was written.")
     _old_ledger(console, result)
     if result.failure_count:
-        console.print(f"[red]{result.failure_count} items did not arrive:[/]")
-        for failure in result.failures[:SHOWN_FAILURES]:
-            console.print(f"  {escape(failure.subject)}: {escape(failure.message)}", highlight=False)
-        if result.failure_count > SHOWN_FAILURES:
-            console.print(f"  … and {result.failure_count - SHOWN_FAILURES} more")
+        console.print(f"[red]{counted(result.failure_count, 'item')} did not arrive:[/]")
+        _failures(console, result)
     if result.interrupted:
         more = " and those that were not listed yet" if result.unlisted else ""
         console.print(f"[yellow]interrupted:[/] {result.runs_left} runs{more} are left")

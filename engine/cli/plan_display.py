@@ -102,7 +102,7 @@ def _goal(project: PlannedProject) -> str:
 
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     details = [f"{plan.runs_arrived:,} arrived earlier"] if plan.runs_arrived else []
-    details += [f"{plan.runs_live:,} still go on"] if plan.runs_live else []
+    details += [f"{plan.runs_live:,} still under way"] if plan.runs_live else []
     aside = f" ({', '.join(details)})" if details else ""
     yield "runs to move", f"{plan.runs_to_move:,} of {plan.runs_found:,}{aside}"
     if not plan.runs_to_move:

@@ -27,7 +27,8 @@ SourceUri: TypeAlias = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="For example mlflow:http://localhost:5000, mlflow:sqlite:///mlflow.db, mlflow:./mlruns, "
-        "mlflow:databricks://profile.",
+        "mlflow:databricks://profile; wandb:team/project, wandb:team, wandb:https://wandb.example.com/team; "
+        "archive:./directory.",
     ),
 ]
 DestinationUri: TypeAlias = Annotated[
@@ -35,21 +36,23 @@ DestinationUri: TypeAlias = Annotated[
     typer.Argument(
         metavar="DESTINATION",
         help="For example wandb:team/project, wandb:team (an experiment becomes a project), "
-        "wandb:https://wandb.example.com/team.",
+        "wandb:https://wandb.example.com/team, archive:./directory.",
     ),
 ]
 Experiments: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--experiment",
-        help="Only this experiment: a name, an id, or re:PATTERN. Repeatable.",
+        help="Only this experiment of MLflow, or project of W&B or an archive: a name, an id, or re:PATTERN. "
+        "Repeatable.",
         rich_help_panel=WHAT,
     ),
 ]
 Filter: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help='Only runs that match, in the source\'s language: "metrics.loss < 0.1" for MLflow.',
+        help='Only runs that match, in the source\'s language: "metrics.loss < 0.1" for MLflow, '
+        '\'{"state": "finished", "config.lr.value": {"$gt": 0.01}}\' for W&B and archives.',
         rich_help_panel=WHAT,
     ),
 ]

@@ -35,10 +35,10 @@ from engine.verify.verifier import Verifier, VerifyOptions
 def verify(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help="As for engine migrate; not needed with a certificate."),
+        typer.Argument(metavar="SOURCE", help="As for engine migrate; not needed with a certificate."),
     ] = None,
     destination: Annotated[
-        str | None, typer.Argument(metavar="[DESTINATION]", help="As for engine migrate.")
+        str | None, typer.Argument(metavar="DESTINATION", help="As for engine migrate.")
     ] = None,
     level: Annotated[
         Level,
@@ -173,8 +173,8 @@ async def compare(
     if findings is None or stop.cancelled_caught:
         console.print("[yellow]interrupted: what was not reached is not verified[/]")
         return None
-    # The summary of a transfer has told what was changed on the way.
-    show_findings(console, findings, path, declared=transfer is None)
+    # The summary of a transfer has told what was changed on the way, and what did not arrive.
+    show_findings(console, findings, path, declared=transfer is None, told=set(options.failed.values()))
     return findings
 
 

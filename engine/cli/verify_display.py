@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.cli.display import LINE_EVERY_S, scaled
+from engine.dashboard.readable import counted
 from engine.transfer.events import Event
 from engine.verify.findings import Findings, Verifying
 
@@ -57,9 +58,18 @@ def _line(event: Verifying) -> str:
 
 
 def show_findings(
-    console: Console, findings: Findings, certificate: Path | None, *, declared: bool = True
+    console: Console,
+    findings: Findings,
+    certificate: Path | None,
+    *,
+    declared: bool = True,
+    told: Collection[str] = (),
 ) -> None:
-    """What was compared, what differs, what could not be compared, and what was ``declared``."""
+    """What was compared, what differs, what could not be compared, and what was ``declared``.
+
+    Args:
+        told: reasons that the summary of a transfer has just told.
+    """
     counts = findings.counts
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
@@ -82,11 +92,14 @@ def show_findings(
             f"{escape(example.detail)}",
             highlight=False,
         )
-    for item in findings.not_verified[:SHOWN]:
+    untold = [item for item in findings.not_verified if item.reason not in told]
+    if among := len(findings.not_verified) - len(untold):
+        console.print(f"[yellow]not verified[/] what did not arrive: {counted(among, 'item')}, as told above")
+    for item in untold[:SHOWN]:
         console.print(
             f"[yellow]not verified[/] {escape(item.subject)}: {escape(item.reason)}", highlight=False
         )
-    _more(console, findings.not_verified_count)
+    _more(console, findings.not_verified_count - among)
     for difference in findings.differences[:SHOWN]:
         console.print(f"[red]differs[/] {escape(str(difference))}", highlight=False)
     _more(console, findings.difference_count)
@@ -102,8 +115,9 @@ def _more(console: Console, count: int) -> None:
 
 def _verdict(findings: Findings) -> str:
     if findings.difference_count:
-        return f"[red]{findings.difference_count:,} differences[/] ({findings.level})"
+        return f"[red]{counted(findings.difference_count, 'difference')}[/] ({findings.level})"
     left_out = f", {findings.not_verified_count:,} not verified" if findings.not_verified_count else ""
     if not findings.counts.runs:
         return f"[yellow]nothing was verified[/]{left_out}"
-    return f"[green]verified[/] ({findings.level}): no differences in {findings.counts.runs:,} runs{left_out}"
+    runs = counted(findings.counts.runs, "run")
+    return f"[green]verified[/] ({findings.level}): no differences in {runs}{left_out}"

@@ -180,7 +180,8 @@ def _at_the_end(migration: Migration, all_runs: int) -> Verdict:
         return Verdict(
             tone="open",
             title="Arrived as far as it is known",
-            text=f"{readable.counted(pending, 'run')} that go on at the source, or did not come to an end.",
+            text=f"{readable.counted(pending, 'run')} {'goes' if pending == 1 else 'go'} on at the source, or did "
+            "not come to an end.",
         )
     verified = " and was verified" if certificate else ""
     moved = migration.sessions and migration.sessions[-1].last

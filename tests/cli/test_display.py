@@ -72,6 +72,14 @@ def test_lines_tell_counts_rates_and_what_is_left():
     assert "runs 5/10, 1 points (0/s), 0 files, 0B (0B/s), about 10 s left" in text
 
 
+def test_the_bar_tells_what_failed_and_what_was_left_out():
+    out = io.StringIO()
+    bar = LiveBar(Console(file=out, force_terminal=True, width=200))
+    with bar.live():
+        bar.show(progress(runs_done=3, runs_failed=1, runs_skipped=2, elapsed_s=2.0))
+    assert "1 failed, 2 unchanged, 0 points" in out.getvalue()
+
+
 def test_json_lines_hold_one_event_each():
     written: list[bytes] = []
     display = JsonLines(written.append)
@@ -96,11 +104,26 @@ def test_the_summary_lists_failures_losses_and_the_next_step():
         "2 of 3",
         "key_renamed × 4",
         "a became b",
-        "1 items did not arrive",
+        "1 item did not arrive",
         "gone",
         "same command",
     ):
         assert words in text
+
+
+def test_the_summary_tells_one_cause_once():
+    out, result = io.StringIO(), Result(runs_found=30, runs_failed=27)
+    for number in range(26):
+        message = f"no such file [s3://bucket/{number}/a.bin]"
+        result.add_failure(
+            ItemFailed(item="run", subject=f"run r{number}", kind="NotFound", side="source", message=message)
+        )
+    result.add_failure(ItemFailed(item="run", subject="run q", kind="X", side="source", message="other"))
+    summarise(Console(file=out, width=200), result)
+    text = out.getvalue()
+    assert text.count("no such file") == 1
+    assert text.count("likewise run r") == 19
+    assert "and 7 more; engine status" in text
 
 
 @pytest.mark.parametrize(

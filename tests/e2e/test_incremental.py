@@ -20,10 +20,15 @@ from tests.servers import RunningSandbox
 from tests.stores import BEGAN, Store, ordinary_store, put, sqlite_store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that no test changes."""
+    return finished_store(tmp_path_factory.mktemp("store"))
+
+
+def finished_store(directory: Path) -> Store:
     """A store in which every run is over; the history of one changes its shape on the way."""
-    store = ordinary_store(sqlite_store(tmp_path / "store"))
+    store = ordinary_store(sqlite_store(directory))
     client = MlflowClient(store.uri)
     client.set_terminated(store.runs["still-running"])
     served = client.get_experiment_by_name("served")
@@ -57,6 +62,12 @@ def migration(store: Store, projects: Iterator[Target], tmp_path: Path, sandbox:
     return Migration(store, next(projects), tmp_path / "state", sandbox)
 
 
+@pytest.fixture
+def changing(projects: Iterator[Target], tmp_path: Path, sandbox: RunningSandbox) -> Migration:
+    """One whose store may be written to."""
+    return Migration(finished_store(tmp_path / "store"), next(projects), tmp_path / "state", sandbox)
+
+
 def comparable(runs: dict[str, SdkRun]) -> dict[str, SdkRun]:
     """Without what differs between two places that hold the same."""
     return {
@@ -65,7 +76,7 @@ def comparable(runs: dict[str, SdkRun]) -> dict[str, SdkRun]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def undisturbed(store: Store, projects: Iterator[Target], reader: SdkReader) -> dict[str, SdkRun]:
     """The store after one transfer in which nothing happened."""
     target = next(projects)
@@ -88,30 +99,30 @@ def test_a_second_run_over_unchanged_data_writes_nothing_and_says_so(migration: 
     assert (third.status, writes) == (0, 0)
 
 
-def test_only_what_changed_in_the_store_is_written(migration: Migration, reader: SdkReader) -> None:
-    migration.run(*migration.artifacts)
-    client, runs = MlflowClient(migration.store.uri), migration.store.runs
+def test_only_what_changed_in_the_store_is_written(changing: Migration, reader: SdkReader) -> None:
+    changing.run(*changing.artifacts)
+    client, runs = MlflowClient(changing.store.uri), changing.store.runs
     client.log_metric(runs["bare"], "late", 0.5, timestamp=BEGAN, step=1)
     client.set_tag(runs["text-failed"], "verdict", "bad seed")
 
-    outcome, _ = migration.run(*migration.artifacts)
+    outcome, _ = changing.run(*changing.artifacts)
 
     assert (outcome.events[-1]["runs_skipped"], outcome.events[-1]["runs_done"]) == (11, 2)
-    read = reader.project(migration.target.entity, migration.target.project)
+    read = reader.project(changing.target.entity, changing.target.project)
     assert read[runs["bare"]].values("late") == [0.5]
     assert read[runs["text-failed"]].labels["verdict"] == "bad seed"
 
 
-def test_a_file_that_came_later_is_found_by_looking_again(migration: Migration, reader: SdkReader) -> None:
-    migration.run(*migration.artifacts)
-    run = migration.store.runs["sweep-1"]
-    put(migration.store, run, {"late.txt": b"late"})
+def test_a_file_that_came_later_is_found_by_looking_again(changing: Migration, reader: SdkReader) -> None:
+    changing.run(*changing.artifacts)
+    run = changing.store.runs["sweep-1"]
+    put(changing.store, run, {"late.txt": b"late"})
 
-    assert migration.run()[1] == 0
-    outcome, _ = migration.run(*migration.artifacts, "--recheck-artifacts")
+    assert changing.run()[1] == 0
+    outcome, _ = changing.run(*changing.artifacts, "--recheck-artifacts")
 
     assert (outcome.events[-1]["runs_skipped"], outcome.events[-1]["runs_done"]) == (12, 1)
-    latest = reader.project(migration.target.entity, migration.target.project)[run].artifacts
+    latest = reader.project(changing.target.entity, changing.target.project)[run].artifacts
     assert any("late.txt" in artifact.files for artifact in latest)
 
 

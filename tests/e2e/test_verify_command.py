@@ -126,7 +126,7 @@ def test_a_difference_is_told_and_makes_the_status_1(
     assert outcome.status == 1
     assert f"differs run {store.runs['plain']} (plain): metric 'm'" in outcome.text
     assert "step 7: 2.3333333333333335 expected, 1.0 found" in outcome.text
-    assert "1 differences (full)" in outcome.text
+    assert "1 difference (full)" in outcome.text
 
 
 def test_for_programs_each_difference_is_an_event(
@@ -269,8 +269,10 @@ def test_runs_that_did_not_arrive_are_not_verified_and_no_differences(
     target = Target(server.url, server.api_key, "e2e", "failing")
     outcome = engine.migrate(store, target, "--verify", "full")
     assert outcome.status == 1
-    assert f"not verified run {failed}: did not arrive" in outcome.text
-    assert "no differences in 1 runs, 1 not verified" in outcome.text
+    assert f"artifacts of run {failed}" in outcome.text
+    assert "not verified what did not arrive: 1 item, as told above" in outcome.text
+    assert outcome.text.count("s3://nowhere/at/all") == 2, "while it runs, and in the summary"
+    assert "no differences in 1 run, 1 not verified" in outcome.text
 
 
 def test_a_certificate_that_cannot_be_written_is_told_before_anything_is_moved(
