@@ -19,7 +19,7 @@ from tests.importers.sdk_project import PROJECT, VERSIONS
 from tests.servers import RunningSandbox
 
 THERE = Namespace(A, PROJECT)
-MEDIA = ("image", "audio", "cloud", "html", "molecule", "numbers", "line")
+MEDIA = ("image", "audio", "cloud", "html", "molecule", "numbers", "line_table")
 RUNS = 2 + VERSIONS
 
 
