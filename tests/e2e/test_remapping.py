@@ -7,6 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from engine import Engine, Options, open_destination, open_source
 from engine.protocols import Destination, Source, SystemOptions
@@ -169,3 +171,27 @@ def test_runs_of_wandb_get_new_names_with_their_definitions(
     findings = anyio.run(Verifier(*sides(), VerifyOptions(remap=mapping.places({}))).run)
     assert not findings.differences
     assert anyio.run(migrate).runs_skipped == 1
+
+
+def test_changed_rules_bring_a_history_under_its_newest_names(
+    sandbox: RunningSandbox, reader: SdkReader, tmp_path: Path
+):
+    store = sqlite_store(tmp_path)
+    client = MlflowClient(store.uri)
+    run = client.create_run(client.create_experiment("renamed twice"))
+    client.log_batch(run.info.run_id, metrics=[Metric("loss", step / 2, step, step) for step in range(4)])
+    client.set_terminated(run.info.run_id)
+    for name in ("first", "second"):
+        mapping = tmp_path / f"{name}.yaml"
+        mapping.write_text(f"version: 1\nmetrics: {{loss: {name}/loss}}")
+        done = command(
+            "migrate",
+            f"mlflow:{store.uri}",
+            Target(sandbox.url, sandbox.api_key, "e2e").uri,
+            *("--map", str(mapping), "--verify", "full", "--experiment", "renamed twice"),
+            environ={"WANDB_API_KEY": sandbox.api_key, "ENGINE_STATE_DIR": str(tmp_path / "state")},
+        )
+        assert done.status == 0, done.text
+    (there,) = reader.project("e2e", "renamed twice", bytes_too=False).values()
+    assert [row.get("second/loss") for row in there.rows] == [0.0, 0.5, 1.0, 1.5]
+    assert "first/loss" not in there.summary
