@@ -27,6 +27,7 @@ AT_ONCE = 50
 
 _CLIENT: Final = re.compile(r"wandb-client-artifact://([0-9a-zA-Z]+)")
 _OURS: Final = re.compile(r"wandb-artifact://([0-9a-fA-F]{8,})(?=[:/])")
+_NESTED: Final = frozenset({dict, list})
 _MEMOS: Final = Namespace("", "client ids")
 
 
@@ -70,7 +71,7 @@ class ClientIds:
     def row(self, row: Mapping[str, Json]) -> Mapping[str, Json]:
         """A row, as ``portable``."""
         # Only media speak of artifacts, and most rows have none.
-        if not any(isinstance(value, dict | list) for value in row.values()):
+        if _NESTED.isdisjoint(map(type, row.values())):
             return row
         return {key: self.portable(value) for key, value in row.items()}
 
