@@ -161,6 +161,17 @@ class Journal(Proofs):
         )
         await self._ledger.settle(item, artifact_line(artifact, destination, [str(error)]))
 
+    # -- what belongs to no run ------------------------------------------------------------------
+
+    async def claim_whole(self, project: str, what: str) -> Claim:
+        """Take all ``what`` of a project, of all projects if it is empty, for this engine alone."""
+        key = project, f"{what}/"
+        return (await self._ledger.claim([key]))[key]
+
+    async def whole_done(self, project: str, what: str) -> None:
+        """What was claimed so was brought as far as it could be."""
+        await self._ledger.end_run((project, f"{what}/"), proven=False)
+
     # -- collections -----------------------------------------------------------------------------
 
     async def claim_collection(self, collection: Collection) -> bool:

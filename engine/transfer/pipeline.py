@@ -77,7 +77,7 @@ class Pipeline:
         self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
-        self._reports = Reports.between(source, destination, self._failed, self._drain)
+        self._reports = Reports.between(source, destination, journal, self._failed, self._drain)
         self._collections = collections_between(
             source,
             destination,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
@@ -17,6 +17,14 @@ from engine.errors import EngineError
 from engine.protocols import Destination, Source
 from engine.records import Namespace, Project
 from engine.reports import ReportDestination, ReportSource
+from engine.transfer.journal import Journal
+from engine.transfer.leases import Claim
+
+SWEEPS: Final = "sweeps"
+VIEWS: Final = "views"
+
+LOOK_S: Final = 1.0
+"""Between looks at what another engine has in hand."""
 
 Tell = Callable[[EngineError], Awaitable[None]]
 
@@ -38,16 +46,17 @@ class Reports:
 
     source: ReportSource
     destination: ReportDestination
+    journal: Journal
     failed: Failed
     drain: anyio.Event
 
     @classmethod
     def between(
-        cls, source: Source, destination: Destination, failed: Failed, drain: anyio.Event
+        cls, source: Source, destination: Destination, journal: Journal, failed: Failed, drain: anyio.Event
     ) -> Reports | None:
         """None if one of the sides has no such thing."""
         if isinstance(source, ReportSource) and isinstance(destination, ReportDestination):
-            return cls(source, destination, failed, drain)
+            return cls(source, destination, journal, failed, drain)
         return None
 
     async def move_sweeps(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
@@ -57,24 +66,40 @@ class Reports:
             EngineError: nothing further can succeed.
         """
         for project in projects:
-            subject = f"sweeps of {project.namespace}"
-            try:
-                async with aclosing(self.source.sweeps(project)) as sweeps:
-                    async for sweep in sweeps:
-                        if self.drain.is_set():
-                            return
-                        subject = str(sweep)
-                        await self.destination.write_sweep(sweep, places[project.namespace])
-                        subject = f"sweeps of {project.namespace}"
-            except Exception as error:  # noqa: BLE001 - becomes a failure record
-                await self.failed("sweep", subject, error, _untold)
+            path = project.namespace.path
+            # Of engines that share, one makes them, and the others have to know them before their runs.
+            while (claim := await self.journal.claim_whole(path, SWEEPS)) is Claim.ELSEWHERE:
+                if self.drain.is_set():
+                    return
+                await anyio.sleep(LOOK_S)
+            await self._move_sweeps(project, places[project.namespace])
+            if claim is Claim.MINE:
+                await self.journal.whole_done(path, SWEEPS)
+
+    async def _move_sweeps(self, project: Project, place: Namespace) -> None:
+        subject = f"sweeps of {project.namespace}"
+        try:
+            async with aclosing(self.source.sweeps(project)) as sweeps:
+                async for sweep in sweeps:
+                    if self.drain.is_set():
+                        return
+                    subject = str(sweep)
+                    await self.destination.write_sweep(sweep, place)
+                    subject = f"sweeps of {project.namespace}"
+        except Exception as error:  # noqa: BLE001 - becomes a failure record
+            await self.failed("sweep", subject, error, _untold)
 
     async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
-        """Move all reports and saved views of these projects.
+        """Move all reports and saved views of these projects, unless another engine does.
 
         Raises:
             EngineError: nothing further can succeed.
         """
+        if await self.journal.claim_whole("", VIEWS) is Claim.MINE:
+            await self._move_views(projects, places)
+            await self.journal.whole_done("", VIEWS)
+
+    async def _move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
         writer = self.destination.view_writer(places)
         for project in projects:
             try:
