@@ -72,7 +72,10 @@ async def _told(source: Source, run: Run, *, artifacts: bool) -> dict[str, Any]:
                     async for entry in source.entries(artifact)
                 ],
             )
-            async for artifact in source.artifacts(run)
+            for artifact in sorted(
+                [found async for found in source.artifacts(run)],
+                key=lambda found: (found.type, found.name, found.version or 0),
+            )
         ]
         if artifacts
         else [],
