@@ -149,10 +149,9 @@ class WandbSource:
 
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
-            known = self._client_ids.seen
             async for chunk in chunks:
                 yield replace(chunk, rows=[self._client_ids.row(row) for row in chunk.rows])
-        await self._client_ids.remember(run.namespace, known)
+        await self._client_ids.remember(run.namespace)
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         async with aclosing(read_system_metrics(self._client, self._context, run)) as chunks:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +205,18 @@ def test_a_selection_of_runs_moves_the_collections_that_they_logged_to(pair: Pai
     ArtifactWriter(pair.source, "chosen", entity=A).log("d", {"f": b"d"}, runName="own")
     pair.move("chosen", "chosen", Options(selection=Selection(filter='{"name": "own"}')))
     assert versions(pair, "chosen") == [("d", 0, "latest")]
+
+
+def test_a_version_that_is_damaged_at_the_source_is_left_out_alone(pair: Pair) -> None:
+    log(writer(pair, "damaged"), "c", "0", "1", "2")
+    with closing(sqlite3.connect(pair.source.data_dir / "records.sqlite")) as records, records:
+        records.execute(
+            "UPDATE artifacts SET digest = 'ffff' WHERE number = (SELECT m.artifact "
+            "FROM artifact_memberships m JOIN artifact_collections c ON c.number = m.collection "
+            "JOIN projects p ON p.number = c.project WHERE p.name = 'damaged' AND m.version_index = 1)"
+        )
+    result = pair.move("damaged", "damaged")
+    (told,) = [failure for failure in result.failures if failure.item == "artifact"]
+    assert (told.kind, told.side) == ("IntegrityError", "source")
+    assert "c:v1" in told.subject
+    assert versions(pair, "damaged") == [("c", 0, None), ("c", 2, "latest")]

@@ -128,7 +128,8 @@ class SequenceWriter:
             if version.number < self.next:
                 raise self._number_is_gone(version, "it belonged to a version that was deleted there")
             return False
-        if found.artifact.digest == version.artifact.digest:
+        # A source that changes references on their way cannot tell the digest.
+        if version.artifact.digest in (None, found.artifact.digest) and not is_placeholder(found):
             return True
         raise self._number_is_gone(
             version,
@@ -172,7 +173,7 @@ class SequenceWriter:
             IntegrityError: it is not.
         """
         digest = artifact_digest((entry.path, entry.digest) for entry in staged)
-        if digest == version.artifact.digest:
+        if version.artifact.digest in (None, digest):
             return
         if "" not in told.values() and artifact_digest(told.items()) != version.artifact.digest:
             raise IntegrityError(

@@ -42,6 +42,7 @@ class ClientIds:
     context: Context
     _seen: dict[str, str | None] = field(default_factory=dict)
     """The id at the server, None if it was not asked yet, empty if it knows of none."""
+    _unsaved: set[str] = field(default_factory=set)
     _recalled: set[Namespace] = field(default_factory=set)
 
     def portable(self, value: Json) -> Json:
@@ -57,15 +58,20 @@ class ClientIds:
     def _text(self, text: str) -> str:
         told = _OURS.sub(self._made_up, text)
         for client_id in _CLIENT.findall(told):
-            self._seen.setdefault(client_id, None)
+            self._see(client_id, None)
         return told
+
+    def _see(self, client_id: str, server_id: str | None) -> None:
+        if client_id not in self._seen:
+            self._seen[client_id] = server_id
+            self._unsaved.add(client_id)
 
     def _made_up(self, match: re.Match[str]) -> str:
         found = artifact_uris.by_id(f"{match[0]}/")
         if found is None:
             return match[0]
         client_id = hashlib.sha512(f"{self.client.base_url}\0{found[0]}".encode()).hexdigest()
-        self._seen[client_id] = found[0]
+        self._see(client_id, found[0])
         return f"wandb-client-artifact://{client_id}"
 
     def row(self, row: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -75,15 +81,12 @@ class ClientIds:
             return row
         return {key: self.portable(value) for key, value in row.items()}
 
-    async def remember(self, namespace: Namespace, known: frozenset[str]) -> None:
-        """Keep those that were seen since ``known``."""
+    async def remember(self, namespace: Namespace) -> None:
+        """Keep those that were seen since the last time."""
         memos = self.context.memos.of_project(namespace, _MEMOS)
-        for client_id in self._seen.keys() - known:
+        while self._unsaved:
+            client_id = self._unsaved.pop()
             await memos.put(Kind.REFERENCE, client_id, self._seen[client_id])
-
-    @property
-    def seen(self) -> frozenset[str]:
-        return frozenset(self._seen)
 
     async def tell(
         self, collection: Collection, versions: Sequence[Version]
