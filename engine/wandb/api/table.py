@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -72,10 +73,10 @@ class TableBuilder:
 
     def add(self, rows: Sequence[Row]) -> None:
         """The next rows."""
-        for key in dict.fromkeys(key for row in rows for key in row):
+        for key, values in _columns_of(rows):
             if key not in self._columns:
                 self._columns[key] = [pa.nulls(self._rows)] if self._rows else []
-            self._columns[key].append(_array([row.get(key) for row in rows]))
+            self._columns[key].append(_array(values))
         self._rows += len(rows)
         for parts in self._columns.values():
             missing = self._rows - sum(map(len, parts))
@@ -92,11 +93,24 @@ class TableBuilder:
         return HistoryTable(pa.table(columns, schema=pa.schema(fields)))
 
 
+def _columns_of(rows: Sequence[Row]) -> Iterable[tuple[str, Sequence[Json]]]:
+    """Each key with its values, None where a row has none."""
+    keys = list(rows[0]) if rows else []
+    if len(keys) > 1 and set(map(len, rows)) == {len(keys)}:
+        # Most often all rows have the same keys, and then no Python code runs for each value.
+        try:
+            return list(zip(keys, zip(*map(itemgetter(*keys), rows), strict=True), strict=True))
+        except KeyError:
+            pass  # as many keys, but others
+    named = dict.fromkeys(key for row in rows for key in row)
+    return [(key, [row.get(key) for row in rows]) for key in named]
+
+
 _JSON_TYPE = pa.large_string()
 """What marks a chunk of JSON texts until the table is made; texts of users are of the other type."""
 
 
-def _array(values: list[Json]) -> pa.Array:
+def _array(values: Sequence[Json]) -> pa.Array:
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):

@@ -22,7 +22,7 @@ from engine.wandb.reading import documents
 from engine.wandb.reading.exports import Exports
 from engine.wandb.reading.pages import address, of_run
 from engine.wandb.reading.runs import counts_of
-from engine.wandb.reading.values import parse
+from engine.wandb.reading.values import parse_lines
 
 SMALL = 2_000
 """Rows that are asked for at once, if they are not long."""
@@ -79,11 +79,14 @@ async def _all_at_once(client: WandbClient, run: Run) -> tuple[list[Row], int]:
 
 
 def _rows_of(answer: Mapping[str, Json]) -> list[Row]:
-    return [parse(line) for line in answer["history"]]
+    return parse_lines(answer["history"])
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """By step, also rows of several writers; a row without a step stays behind the one before it."""
+    steps: list[Json] = [row.get("_step") for row in rows]
+    if set(map(type, steps)) == {int} and steps == sorted(steps):
+        return list(rows)
     keys: list[int] = []
     for row in rows:
         step = step_of(row)
