@@ -83,10 +83,12 @@ def steps(*levels: tuple[float, float]) -> Rate:
 SCENARIOS = {
     "steady 500/s": Scenario(steady(500)),
     "steady 50/s": Scenario(steady(50)),
+    "first 30 s of 50/s": Scenario(steady(50), length_s=30, burst_s=0.1, latency_s=0.005, slots=32),
     "steady 5/s": Scenario(steady(5), length_s=600),
     "step down 500 → 100/s": Scenario(steps((0, 500), (60, 100))),
     "step up 100 → 200/s": Scenario(steps((0, 100), (60, 200)), raised_at=60),
     "step up 100 → 800/s": Scenario(steps((0, 100), (60, 800)), raised_at=60),
+    "step up 100 → 150/s": Scenario(steps((0, 100), (60, 150)), raised_at=60),
     "bursty: bucket of 0.1 s": Scenario(steady(500), burst_s=0.1),
     "bursty: bucket of 5 s": Scenario(steady(100), burst_s=5.0),
     "two processes, 500/s": Scenario(steady(500), clients=2),
@@ -164,7 +166,7 @@ class _Simulation:
             self.late_accepted[client] += self.now > self.s.length_s / 2
             self.by_second[int(self.now)] += 1
         else:
-            self.pacers[client].rejected(self.now, retry_after_s)
+            self.pacers[client].rejected(self.now, retry_after_s, refusal_s=self.now - sent)
             self.rejected_at.append(self.now)
             if retry_after_s:
                 until = self.now + retry_after_s

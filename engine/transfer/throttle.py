@@ -19,6 +19,7 @@ import anyio
 from engine.errors import Outage
 from engine.transfer.breaker import PATIENCE_S, Breaker
 from engine.transfer.pacing import Pacer
+from engine.transfer.quota import quota_of
 
 
 class Endpoint(StrEnum):
@@ -164,11 +165,11 @@ class Throttle:
         self.pacer.accepted(now, now - sent)
         self._adapt()
 
-    def _rejected(self, retry_after_s: float | None) -> None:
+    def _rejected(self, sent: float, retry_after_s: float | None) -> None:
         now = self._clock()
         self.rejected += 1
         self.breaker.succeeded(now)
-        self.pacer.rejected(now, retry_after_s)
+        self.pacer.rejected(now, retry_after_s, refusal_s=now - sent)
         self._adapt()
 
     def _failed(self, request: str) -> bool:
@@ -189,7 +190,7 @@ class Ticket:
 
     def rejected(self, retry_after_s: float | None = None) -> None:
         """The server asked for less traffic."""
-        self._throttle._rejected(retry_after_s)
+        self._throttle._rejected(self._sent, retry_after_s)
 
     def failed(self, request: str) -> bool:
         """The server did not answer, or cannot work at all. True if that is part of an outage."""
@@ -199,36 +200,6 @@ class Ticket:
         """Take note of what the server tells of its quota."""
         if (quota := quota_of(headers)) is not None:
             self._throttle.pacer.quota(self._throttle._clock(), *quota)
-
-
-_QUOTA_HEADERS = (
-    ("RateLimit-Remaining", "RateLimit-Reset"),
-    ("X-RateLimit-Remaining", "X-RateLimit-Reset"),
-)
-
-
-def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
-    """What is left of a quota, and the seconds until it is filled again.
-
-    Reads ``RateLimit-Remaining``/``-Reset`` (W&B), the same with ``X-``, and the list form of the IETF
-    draft: ``RateLimit: "api";r=12;t=30``.
-    """
-    for remaining_in, reset_in in _QUOTA_HEADERS:
-        remaining, reset = headers.get(remaining_in), headers.get(reset_in)
-        if remaining is not None and reset is not None:
-            try:
-                seconds = float(reset)
-                # Some services give the moment of the reset instead of the time until then.
-                return float(remaining), seconds - time.time() if seconds > 10**9 else seconds
-            except ValueError:
-                return None
-    if (listed := headers.get("RateLimit")) is None:
-        return None
-    fields = dict(part.strip().split("=", 1) for part in listed.split(";") if "=" in part)
-    try:
-        return float(fields["r"]), float(fields["t"])
-    except (KeyError, ValueError):
-        return None
 
 
 class Throttles:
