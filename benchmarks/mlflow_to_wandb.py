@@ -31,7 +31,9 @@ from benchmarks.processes import (
 )
 from benchmarks.stores import FILES, BenchmarkStore, Size, store_of
 
-OLD_IMPORTER = ("wandb[importers]==0.27.0", "mlflow<3", "polars<=1.2.1", "numpy<2", "setuptools<81")
+OLD_IMPORTER = (
+    "wandb[importers]==0.27.0", "wandb-workspaces", "mlflow<3", "polars<=1.2.1", "numpy<2", "setuptools<81"
+)  # fmt: skip
 HERE = Path(__file__).parent
 
 

@@ -156,9 +156,9 @@ def _old(size: Size, cache: Path, work: Path) -> Iterator[list[str]]:
             command = [python, str(HERE / "old_wandb_importer.py"), part, *where]
             name = f"W&B's importer 0.27.0, {part}"
             row = _row(name, size, servers, namespace, command, work)
-            if row.cost.status:
+            if row.arrived.runs < size.runs or (part == "artifacts" and row.arrived.versions < items):
                 log = (work / f"{part}.log").read_text()
-                print(f"{name}: exit status {row.cost.status}\n{log[-2000:]}", file=sys.stderr)
+                print(f"{name}: exit status {row.cost.status}\n{log[-3000:]}", file=sys.stderr)
             yield row.cells(items)
 
 
@@ -191,6 +191,8 @@ def _row(
 
 def _arrived(sandbox: SandboxProcess, namespace: Namespace) -> Arrived:
     api = wandb.Api(overrides={"base_url": sandbox.url}, api_key=sandbox.api_key, timeout=60)
+    if namespace.project not in {project.name for project in api.projects(namespace.entity)}:
+        return Arrived(0, 0, 0, 0)  # which is what an import that failed leaves
     runs = list(api.runs(namespace.path, per_page=200))
     rows = sum(1 for run in runs for _ in run.scan_history(page_size=10_000))
     versions = edges = 0
