@@ -127,7 +127,7 @@ def defined(**names: Any) -> str:
 def test_from_mlflow(
     way: Way, store: Store, target: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = f"examples-{way.__name__}"
+    project = f"mlflow-{way.__name__}"
     # What `wandb login` does for a reader of the page.
     monkeypatch.setenv("WANDB_BASE_URL", target.url)
     monkeypatch.setenv("WANDB_API_KEY", target.api_key)
@@ -143,7 +143,7 @@ def test_from_mlflow(
 
 
 def test_between_servers(way: Way, source: RunningSandbox, target: RunningSandbox, tmp_path: Path) -> None:
-    project = f"examples-{way.__name__}"
+    project = f"wandb-{way.__name__}"
     code = BETWEEN_SERVERS.replace(OLD, NEW)
     for placeholder, value in {
         "https://api.wandb.ai": source.url,
