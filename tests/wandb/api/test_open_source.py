@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 import engine
 from engine.records import HistoryRows, Run
@@ -34,3 +37,22 @@ async def test_a_source_yields_the_records_of_the_api(api: Api, filled: RunningS
         assert replace(run.record, locator=None, fingerprint=None) == known
     run = await api.run(f"{ENTITY}/trained/everything")
     assert repr(rows) == repr([row async for row in run.scan_history()])
+
+
+async def test_the_documented_example_reads_every_system(
+    filled: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same code over W&B and over an MLflow store that MLflow made."""
+    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    example = next(block for block in text.split("```python\n") if "async def losses" in block).split("```")[
+        0
+    ]
+    names: dict[str, Any] = {}
+    exec(example.rpartition("\n\nawait")[0], names)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.create_experiment("e", str(tmp_path / "artifacts"))
+    run = client.create_run(experiment).info.run_id
+    client.log_metric(run, "loss", 0.25)
+    monkeypatch.setenv("WANDB_API_KEY", filled.api_key)
+    assert (await names["losses"](f"wandb:{filled.url}/{ENTITY}/trained"))["failed"] is None
+    assert run in await names["losses"](f"mlflow:sqlite:///{tmp_path}/mlflow.db")
