@@ -5,7 +5,8 @@ Version 1, described for people in ``docs/archive.md``:
     archive.json                                  what this directory is
     projects/P/project.json                       a project
     projects/P/runs/R.json                        a run: its record, and the digests of all that belongs to it
-    projects/P/history/R.parquet                  its history; also system-metrics/ and console/
+    projects/P/history/R.parquet                  its history in wide form; also points/ (its long form),
+                                                  system-metrics/ and console/
     projects/P/artifacts/R/A.json                 an artifact version that it logged
     blobs/ab/abcd…                                bytes of files and lists of files, by SHA-256
     earlier/<any of the above>.<digest>           what was superseded
@@ -32,7 +33,7 @@ from engine.records import Json, Namespace
 FORMAT: Final = "transfer-engine archive"
 VERSION: Final = 1
 
-_PIECE = 1024 * 1024
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -71,7 +72,7 @@ class RunPlace:
         return self.project / "runs" / f"{self.stem}.json"
 
     def table(self, part: str) -> Path:
-        """Of ``history``, ``system-metrics`` and so on."""
+        """Of ``history``, ``points``, ``system-metrics`` or ``console``."""
         return self.project / part / f"{self.stem}.parquet"
 
     @property

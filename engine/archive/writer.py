@@ -43,7 +43,7 @@ FILES_AT_ONCE: Final = 16
 """Files of one run or artifact that are read at the same time."""
 
 HISTORY: Final = "history"
-HISTORY_POINTS: Final = "points"
+POINTS: Final = "points"
 SYSTEM_METRICS: Final = "system-metrics"
 CONSOLE: Final = "console"
 
@@ -76,7 +76,7 @@ class ArchiveRunWriter:
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
         as_points: points.PointWriter | None = None
         as_rows: rows.RowWriter | None = None
-        wide, long = self._new(HISTORY), self._new(HISTORY_POINTS)
+        wide, long = self._new(HISTORY), self._new(POINTS)
         with disk_errors(Side.DESTINATION, str(self.place.record)), ExitStack() as ends:
             async for chunk in chunks:
                 match chunk:
@@ -91,13 +91,11 @@ class ArchiveRunWriter:
                             )
                         await run_sync(as_rows.add, chunk.rows)
             await run_sync(ends.close)
-        told: dict[str, Json] = {HISTORY: None, HISTORY_POINTS: None}
+        told: dict[str, Json] = {HISTORY: None, POINTS: None}
         if as_rows is not None:
             told[HISTORY] = await self._stage(HISTORY, wide, rows.FORM, as_rows.count, as_rows.points)
         if as_points is not None:
-            told[HISTORY_POINTS] = await self._stage(
-                HISTORY_POINTS, long, points.FORM, as_points.count, as_points.count
-            )
+            told[POINTS] = await self._stage(POINTS, long, points.FORM, as_points.count, as_points.count)
         self.parts |= told
         counted = [table for table in told.values() if table is not None]
         total = sum(table["points"] for table in counted)
