@@ -293,6 +293,8 @@ class RemappedSource:
             name=self._artifact_name(artifact.namespace, artifact.name, subject),
             aliases=self._several(ALIASES, artifact.aliases, subject),
             tags=self._several(TAGS, artifact.tags, subject),
+            # References without a checksum count by their address, which the rules change.
+            digest=None if self._rules[REFERENCES] else artifact.digest,
         )
 
     def _artifact_name(self, namespace: Namespace, old: str, subject: str) -> str:

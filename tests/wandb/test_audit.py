@@ -172,13 +172,13 @@ async def test_runs_go_where_a_migration_puts_them(sandbox: RunningSandbox, tmp_
     audit = WandbAudit(f"{sandbox.url}/rehearsal", SystemOptions(api_key=sandbox.api_key))
     names = ("with/slash", "Case", "case", "plain")
     projects = [Project(namespace=Namespace("", name), id=name) for name in names]
-    context = Context(spool=tmp_path, remap={"plain": "elsewhere"})
+    context = Context(spool=tmp_path, remap={"plain": "never-made"})
     async with audit.open(context):
         places = await audit.places(projects)
         found = [run async for run in audit.runs(places[Namespace("", "plain")], ["r"])]
-    assert places[Namespace("", "plain")] == Namespace("rehearsal", "elsewhere")
+    assert places[Namespace("", "plain")] == Namespace("rehearsal", "never-made")
     assert len(set(places.values())) == 4
     assert found == []
-    assert "elsewhere" not in str(
+    assert "never-made" not in str(
         sandbox.graphql('{ models(entityName: "rehearsal") { edges { node { name } } } }')
     )
