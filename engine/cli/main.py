@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -36,6 +38,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _flowing(command: Callable[..., None]) -> str:
+    """The docstring of a command without the line breaks in its paragraphs, which Typer would keep.
+
+    Paragraphs that begin with Click's mark for it, a backspace, stay as they are.
+    """
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(text if text.startswith("\b") else text.replace("\n", " ") for text in paragraphs)
+
+
 @app.callback()
 def about(
     version: Annotated[
@@ -44,20 +55,21 @@ def about(
 ) -> None:
     """Moves machine-learning experiment data between MLflow servers, W&B servers and local archives.
 
-    Begin with [bold]engine demo[/]: it makes a sample MLflow store, starts a rehearsal server that speaks
-    W&B's protocol, migrates one into the other and checks every point.
+    Begin with [bold]engine demo[/]: it makes a sample MLflow store, starts a
+    rehearsal server that speaks W&B's protocol, migrates one into the other
+    and checks every point.
     """
 
 
-app.command()(demo)
-app.command()(plan)
-app.command()(migrate)
-app.command()(verify)
+app.command(help=_flowing(demo))(demo)
+app.command(help=_flowing(plan))(plan)
+app.command(help=_flowing(migrate))(migrate)
+app.command(help=_flowing(verify))(verify)
 app.add_typer(mapping, name="map")
-app.command()(export)
-app.command()(status)
-app.command()(report)
-app.command()(sandbox)
+app.command(help=_flowing(export))(export)
+app.command(help=_flowing(status))(status)
+app.command(help=_flowing(report))(report)
+app.command(help=_flowing(sandbox))(sandbox)
 
 
 def main() -> None:
