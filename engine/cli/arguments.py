@@ -32,7 +32,8 @@ def time_ms(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date; write for example 2026-01-31") from None
+        problem = f"{text!r} is no date; write for example 2026-01-31"
+        raise typer.BadParameter(problem, param_hint="--since") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
