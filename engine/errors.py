@@ -49,9 +49,14 @@ class EngineError(Exception):
         remedy: what the user can do about it.
         status: the HTTP status, if there was one.
         exc: the underlying exception; ``wandb`` users know it as ``CommError.exc``.
+
+    Attributes:
+        attempts: how often it was tried before this error was final.
     """
 
     retryable: ClassVar[bool] = False
+    usual_remedy: ClassVar[str | None] = None
+    """What helps with most errors of a class, where nothing better is known."""
 
     def __init__(
         self,
@@ -70,9 +75,16 @@ class EngineError(Exception):
         self.remedy = remedy
         self.status = status
         self.exc = exc
+        self.attempts = 1
 
     def __str__(self) -> str:
-        return _sentence(self.side, self.message, self.subject, self.remedy)
+        tried = f", {self.attempts} times" if self.attempts > 1 else ""
+        return _sentence(self.side, self.message + tried, self.subject, self.advice)
+
+    @property
+    def advice(self) -> str | None:
+        """What to do next: the remedy of this error, else the usual one of its class."""
+        return self.usual_remedy if self.remedy is None else self.remedy
 
     @property
     def kind(self) -> str:
@@ -94,13 +106,19 @@ class ConfigError(EngineError):
 class AuthError(EngineError):
     """A side refused the credentials."""
 
+    usual_remedy: ClassVar[str | None] = "is the key of this side right, and may it do this?"
+
 
 class NotFound(EngineError):
     """The object does not exist."""
 
+    usual_remedy: ClassVar[str | None] = "was it deleted meanwhile, or may this key not see it?"
+
 
 class Conflict(EngineError):
     """The object exists with other content, or its id was used and deleted."""
+
+    usual_remedy: ClassVar[str | None] = "move or rename what is there, or transfer to another project"
 
 
 class NotYet(EngineError):
@@ -110,9 +128,15 @@ class NotYet(EngineError):
 class Unsupported(EngineError):
     """The side lacks a feature that is needed, or has a version that is not known."""
 
+    usual_remedy: ClassVar[str | None] = "a newer version of that side may know it"
+
 
 class IntegrityError(EngineError):
     """Length, digest or count of what was moved does not agree with what was announced."""
+
+    usual_remedy: ClassVar[str | None] = (
+        "run the same command again; if it stays so, something on the way alters bytes"
+    )
 
 
 class Outage(EngineError):
@@ -128,6 +152,7 @@ class Transient(EngineError):
     """
 
     retryable: ClassVar[bool] = True
+    usual_remedy: ClassVar[str | None] = "run the same command again; what arrived stays"
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **where: object) -> None:
         super().__init__(message, **where)  # type: ignore[arg-type]
@@ -138,9 +163,15 @@ class Transient(EngineError):
 class RateLimited(Transient):
     """The side asked for less traffic (429, ``SlowDown``); never counted as a failed attempt."""
 
+    usual_remedy: ClassVar[str | None] = "run the same command again later, or with --max-rps"
+
 
 class CommError(EngineError):
     """The side answered, and the answer is a permanent refusal or makes no sense."""
+
+    usual_remedy: ClassVar[str | None] = (
+        "the log of that server may tell more; the rest of the transfer is not concerned"
+    )
 
 
 class Severity(StrEnum):
@@ -173,7 +204,7 @@ class Problem:
             message=error.message,
             side=error.side,
             subject=error.subject,
-            remedy=error.remedy,
+            remedy=error.advice,
         )
 
     def __str__(self) -> str:

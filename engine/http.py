@@ -7,34 +7,28 @@ again where that may help. URLs in errors are shown without their query, which m
 
 from __future__ import annotations
 
-import email.utils
 import ssl
-import time
 import urllib.request
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import aiohttp
-import orjson
 from yarl import URL
 
-from engine.bodies import Body, sending
+from engine.answers import Classifier, Response, error_of, message_of
+from engine.bodies import INLINE, Body, sending
 from engine.errors import (
-    AuthError,
     CommError,
-    Conflict,
     EngineError,
-    NotFound,
     Outage,
     RateLimited,
     Side,
     Transient,
 )
-from engine.records import Json
 from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttle import Endpoint, Ticket
+from engine.witness import is_there
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context
@@ -50,115 +44,6 @@ PIECE = 256 * 1024
 """Bytes read from a socket at once when streaming."""
 
 _CONNECT_REMEDY = "is it running, and are host and port right?"
-
-_DAMAGED = (b"RequestTimeout", b"BadDigest", b"IncompleteBody")
-"""Codes by which object stores say, with status 400, that the bytes did not arrive as they were sent."""
-
-_THROTTLE_WORDS = (b"SlowDown", b"reduce your request rate", b"rateLimitExceeded", b"TooManyRequests")
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answer that was read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Json:
-        """The body as JSON, also where a server writes bare ``NaN`` or ``Infinity``.
-
-        Raises:
-            CommError: it is not JSON, for example the page of a proxy.
-        """
-        return parse_json(self.body)
-
-
-Classifier: TypeAlias = Callable[[Response], "EngineError | None"]
-"""Names the error that an answer means; None leaves it to the status."""
-
-
-def parse_json(body: bytes) -> Json:
-    """Parse strict JSON fast, and JSON with bare ``NaN``/``Infinity`` all the same.
-
-    Raises:
-        CommError: it is neither.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        import json
-
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise CommError(
-                f"expected JSON, got {body[:80]!r}",
-                remedy="is a proxy or login page in the way?",
-                exc=error,
-            ) from error
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``Retry-After``, which holds seconds or a date."""
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
-            return None
-
-
-def error_of(response: Response) -> EngineError | None:
-    """What a status and body mean, None for success; sides and subjects are filled in by the client."""
-    status, body = response.status, response.body
-    if status < 400:
-        return None
-    said = _message(body)
-    message = f"HTTP {status}" + (f": {said}" if said else "")
-    throttled = status in (420, 429) or (
-        status in (400, 403, 408, 503) and any(word in body for word in _THROTTLE_WORDS)
-    )
-    if throttled:
-        return RateLimited(message, retry_after_s=retry_after_s(response.headers), status=status)
-    if status in (408, 425) or (status == 400 and any(word in body for word in _DAMAGED)):
-        return Transient(message, status=status)
-    if status >= 500 and status != 501:
-        return Transient(message, status=status, retry_after_s=retry_after_s(response.headers))
-    if status in (401, 403):
-        return AuthError(message, status=status)
-    if status in (404, 410):
-        return NotFound(message, status=status)
-    if status in (409, 412):
-        return Conflict(message, status=status)
-    return CommError(message, status=status)
-
-
-def _message(body: bytes) -> str:
-    """The server's own words, from any of the error shapes of MLflow, W&B and S3."""
-    text = body[:2000].decode("utf-8", "replace").strip()
-    if text.startswith("{"):
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return text[:300]
-        if errors := parsed.get("errors"):
-            return "; ".join(str(e.get("message", e)) if isinstance(e, dict) else str(e) for e in errors)
-        error = parsed.get("error", parsed.get("message"))
-        if isinstance(error, dict):
-            error = error.get("message")
-        code = parsed.get("error_code")
-        return f"{code}: {parsed.get('message')}" if code else str(error or text[:300])
-    if text.startswith("<"):
-        for tag in ("Message", "title", "Code"):
-            start, end = text.find(f"<{tag}>"), text.find(f"</{tag}>")
-            if 0 <= start < end:
-                return text[start + len(tag) + 2 : end]
-    return text[:300]
 
 
 class HttpClient:
@@ -186,6 +71,7 @@ class HttpClient:
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.side = side
+        self.read_ahead = context.read_ahead
         self._context = context
         self._headers = dict(headers or {})
         self._ssl = ssl_context
@@ -275,7 +161,7 @@ class HttpClient:
         read = Response(answer.status, answer.headers, await answer.read())
         if typed_as_page:
             # Servers that give no type of their own to an empty answer come with this one, too.
-            return WebPage(_message(read.body), answer.status) if read.body.lstrip()[:1] == b"<" else None
+            return WebPage(message_of(read.body), answer.status) if read.body.lstrip()[:1] == b"<" else None
         return (classify(read) if classify else None) or error_of(read)
 
     @asynccontextmanager
@@ -297,6 +183,7 @@ class HttpClient:
         target = URL(url, encoded=params is None)
         what = subject or _without_query(target)
         host = f"{target.host}:{target.port}"
+        small = not callable(body) and len(body or b"") <= INLINE
         try:
             async with self._context.throttles.of(host, endpoint).slot() as ticket:
                 self._context.counters.requests += 1
@@ -319,12 +206,13 @@ class HttpClient:
                             error.side, error.subject = self.side, error.subject or what
                             if isinstance(error, RateLimited):
                                 ticket.rejected(error.retry_after_s)
-                            elif answer.status not in GONE and not isinstance(error, WebPage):
-                                ticket.accepted()
-                            elif ticket.failed(what) and isinstance(error, Transient):
-                                error.counts = False
+                            elif isinstance(error, Transient) and _is_of_server(error):
+                                sure = answer.status in GONE or isinstance(error, WebPage)
+                                error.counts = not await self._is_outage(ticket, target, what, sure=sure)
+                            else:
+                                ticket.accepted(small=small)
                             raise error
-                        ticket.accepted()
+                        ticket.accepted(small=small)
                         yield answer
         except Outage as outage:
             if outage.subject is None:  # else it is that of the other side, whose bytes were being sent
@@ -348,8 +236,25 @@ class HttpClient:
                 remedy=_CONNECT_REMEDY if isinstance(error, aiohttp.ClientConnectorError) else None,
                 exc=error,
             )
-            failure.counts = not ticket.failed(what)
+            broke = not isinstance(error, aiohttp.ClientConnectorError)
+            failure.counts = not await self._is_outage(ticket, target, what, sure=True, broke=broke)
             raise failure from error
+
+    async def _is_outage(
+        self, ticket: Ticket, target: URL, what: str, *, sure: bool, broke: bool = False
+    ) -> bool:
+        """Note a failure; whether the server itself is gone, which is asked where that is in doubt."""
+        assert self._session is not None, "used outside of `async with`"
+        outage = ticket.failed(what, sure=sure, broke=broke)
+        if ticket.is_doubtful:
+            there = await is_there(self._session, target, _proxy_of(target, self._proxies))
+            outage = ticket.witness(is_there=there)
+        return outage
+
+
+def _is_of_server(error: Transient) -> bool:
+    """Whether an answer tells of the server's own trouble, rather than of this request's."""
+    return isinstance(error, WebPage) or (error.status or 0) >= 500
 
 
 def _is_json(answer: aiohttp.ClientResponse) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from engine import bodies
+from engine.answers import Response, error_of, parse_json, retry_after_s
 from engine.errors import (
     AuthError,
     CommError,
@@ -26,7 +27,7 @@ from engine.errors import (
     Side,
     Transient,
 )
-from engine.http import HttpClient, Response, error_of, parse_json, retry_after_s
+from engine.http import HttpClient
 from engine.transfer import breaker
 from engine.transfer.context import Context
 from engine.transfer.retry import RetryPolicy

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import orjson
 
+from engine.answers import Response, error_of, retry_after_s
 from engine.errors import (
     AuthError,
     CommError,
@@ -17,7 +18,7 @@ from engine.errors import (
     Transient,
     Unsupported,
 )
-from engine.http import HttpClient, Query, Response, error_of, retry_after_s
+from engine.http import HttpClient, Query
 from engine.records import Json
 from engine.transfer.throttle import Endpoint
 

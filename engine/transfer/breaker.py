@@ -2,9 +2,11 @@
 
 A ``Breaker`` watches one class of endpoint of one host. It opens when several different requests in a row
 found the server gone (no connection, timeouts, 502–504) and none got through for a while; a single object
-that a server cannot serve never opens it. While it is open, requests wait instead of using up their
-attempts, so a night's maintenance costs the night and nothing else. A server that never answered is not
-waited for: that is a wrong address rather than an outage.
+that a server cannot serve never opens it. Where few requests are under way, or answers are errors of a kind
+that may be one object's fault, the server itself is asked (``doubtful``), and what it says decides. While
+the breaker is open, requests wait instead of using up their attempts, so a night's maintenance costs the
+night and nothing else. A server that never answered is not waited for: that is a wrong address rather than
+an outage.
 
 Like the pacer it is a pure state machine; the time is passed in.
 """
@@ -18,6 +20,9 @@ OPENS_AFTER = 3
 
 OPENS_AFTER_S = 5.0
 """And so long without a success."""
+
+ITSELF = "the server itself"
+"""The request that asks for no object at all."""
 
 PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
 """Between probes, doubled each time."""
@@ -39,6 +44,7 @@ class Breaker:
     down_since: float | None = None
     _last_success: float | None = None
     _failed: set[str] = field(default_factory=set)
+    _suspicious: bool = False
     _probe_at: float = 0.0
     _probe_wait_s: float = PROBE_FIRST_S
     _probing: bool = False
@@ -62,19 +68,36 @@ class Breaker:
         self._probing = False
         self._probe_wait_s = PROBE_FIRST_S
         self._failed.clear()
+        self._suspicious = False
 
-    def failed(self, now: float, request: str) -> None:
-        """The server did not answer ``request``, or said that it cannot work."""
+    def failed(self, now: float, request: str, *, sure: bool = True) -> None:
+        """The server did not answer ``request``, or said that it cannot work.
+
+        Args:
+            sure: False for an error that may as well be that of one object.
+        """
         self._probing = False
         if self._last_success is None:
             return
-        self._failed.add(request)
+        self._suspicious = True
+        if sure:
+            self._failed.add(request)
         if self.down_since is not None:
-            self._probe_wait_s = min(PROBE_MOST_S, 2 * self._probe_wait_s)
+            if request != ITSELF:
+                self._probe_wait_s = min(PROBE_MOST_S, 2 * self._probe_wait_s)
             self._probe_at = now + self._probe_wait_s
-        elif len(self._failed) >= OPENS_AFTER and now - self._last_success >= OPENS_AFTER_S:
+        elif self._told_enough() and now - self._last_success >= OPENS_AFTER_S:
             self.down_since = self._last_success
             self._probe_at = now + self._probe_wait_s
+
+    def doubtful(self, now: float) -> bool:
+        """Whether nothing but the server itself can tell if it is gone."""
+        if self._last_success is None or not self._suspicious:
+            return False
+        return len(self._failed - {ITSELF}) < OPENS_AFTER and now - self._last_success >= OPENS_AFTER_S
+
+    def _told_enough(self) -> bool:
+        return ITSELF in self._failed or len(self._failed) >= OPENS_AFTER
 
     def abandoned(self) -> None:
         """A request that was admitted ended without an outcome, for example because it was cancelled."""

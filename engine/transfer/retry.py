@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 import tenacity
 
-from engine.errors import Transient
+from engine.errors import EngineError, Transient
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ async def retrying(call: Callable[[], Awaitable[T]], policy: RetryPolicy = DEFAU
         if failed >= policy.attempts:
             raise
         waited = first.retry_after_s or 0.0
+    made = 1
     retry = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(Transient),
         stop=_CountFailures(policy.attempts, already=failed),
@@ -88,6 +89,12 @@ async def retrying(call: Callable[[], Awaitable[T]], policy: RetryPolicy = DEFAU
 
     # tenacity awaits only what it recognises as a coroutine function, which a lambda around one is not.
     async def attempt() -> T:
-        return await call()
+        nonlocal made
+        made += 1
+        try:
+            return await call()
+        except EngineError as error:
+            error.attempts = made
+            raise
 
     return await retry(attempt)

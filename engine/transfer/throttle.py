@@ -1,8 +1,8 @@
 """Who may send, and when: one throttle per host and class of endpoint, shared by the whole process.
 
-A throttle bounds how many requests are in flight, paces when they leave (``pacing.py``), and waits while the
-server is down (``breaker.py``). It learns from every answer: rejects, ``Retry-After``, ``RateLimit-*``
-headers, and how long an answer takes.
+A throttle bounds how many requests are in flight (``crowding.py``), paces when they leave (``pacing.py``),
+and waits while the server is down (``breaker.py``). It learns from every answer: rejects, ``Retry-After``,
+``RateLimit-*`` headers, how long an answer takes, and connections that break.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from enum import StrEnum
 import anyio
 
 from engine.errors import Outage
-from engine.transfer.breaker import PATIENCE_S, Breaker
+from engine.transfer.breaker import ITSELF, PATIENCE_S, Breaker
+from engine.transfer.crowding import Crowding
 from engine.transfer.pacing import Pacer
 from engine.transfer.quota import quota_of
 
@@ -86,7 +87,7 @@ class Throttle:
         self.breaker = Breaker(patience_s)
         self.sent = 0
         self.rejected = 0
-        self._most = concurrency
+        self._crowding = Crowding(concurrency)
         self._slots = anyio.CapacityLimiter(concurrency)
         self._turn = anyio.Lock(fast_acquire=True)
         self._clock = clock
@@ -154,15 +155,17 @@ class Throttle:
     def _adapt(self) -> None:
         """Once the rate is known, hold no more connections than it can use."""
         rate, round_trip_s = self.pacer.rate, self.pacer.round_trip_s
-        if math.isinf(rate) or round_trip_s is None:
-            return
-        useful = LEAST_SLOTS + math.ceil(SPARE_SLOTS * rate * round_trip_s)
-        self._slots.total_tokens = max(1, min(self._most, useful))
+        slots = int(self._crowding.places)
+        if math.isfinite(rate) and round_trip_s is not None:
+            slots = min(slots, LEAST_SLOTS + math.ceil(SPARE_SLOTS * rate * round_trip_s))
+        if slots != self._slots.total_tokens:
+            self._slots.total_tokens = max(1, slots)
 
-    def _accepted(self, sent: float) -> None:
+    def _accepted(self, sent: float, *, small: bool) -> None:
         now = self._clock()
         self.breaker.succeeded(now)
         self.pacer.accepted(now, now - sent)
+        self._crowding.answered(now, now - sent, small=small, in_flight=self.in_flight)
         self._adapt()
 
     def _rejected(self, sent: float, retry_after_s: float | None) -> None:
@@ -172,8 +175,12 @@ class Throttle:
         self.pacer.rejected(now, retry_after_s, refusal_s=now - sent)
         self._adapt()
 
-    def _failed(self, request: str) -> bool:
-        self.breaker.failed(self._clock(), request)
+    def _failed(self, request: str, *, sure: bool, broke: bool) -> bool:
+        now = self._clock()
+        self.breaker.failed(now, request, sure=sure)
+        if broke:
+            self._crowding.broke(now)
+            self._adapt()
         return self.breaker.down_since is not None
 
 
@@ -184,17 +191,40 @@ class Ticket:
         self._throttle = throttle
         self._sent = sent
 
-    def accepted(self) -> None:
-        """The server took the request, whatever it answered."""
-        self._throttle._accepted(self._sent)
+    def accepted(self, *, small: bool = True) -> None:
+        """The server took the request, whatever it answered.
+
+        Args:
+            small: whether the size of the request has no say in how long it took.
+        """
+        self._throttle._accepted(self._sent, small=small)
 
     def rejected(self, retry_after_s: float | None = None) -> None:
         """The server asked for less traffic."""
         self._throttle._rejected(self._sent, retry_after_s)
 
-    def failed(self, request: str) -> bool:
-        """The server did not answer, or cannot work at all. True if that is part of an outage."""
-        return self._throttle._failed(request)
+    def failed(self, request: str, *, sure: bool = True, broke: bool = False) -> bool:
+        """The server did not answer, or cannot work at all. True if that is part of an outage.
+
+        Args:
+            sure: False for an error that may as well be that of one object.
+            broke: whether there was no answer.
+        """
+        return self._throttle._failed(request, sure=sure, broke=broke)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the server itself has to be asked if it is there; ``witness`` takes its answer."""
+        return self._throttle.breaker.doubtful(self._throttle._clock())
+
+    def witness(self, *, is_there: bool) -> bool:
+        """What the server itself said. True if there is an outage."""
+        breaker, now = self._throttle.breaker, self._throttle._clock()
+        if is_there:
+            breaker.succeeded(now)
+        else:
+            breaker.failed(now, ITSELF)
+        return breaker.down_since is not None
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Take note of what the server tells of its quota."""

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import orjson
 
 from engine import __version__
+from engine.answers import Response, error_of, parse_json
 from engine.errors import (
     AuthError,
     CommError,
@@ -23,7 +24,7 @@ from engine.errors import (
     Transient,
     Unsupported,
 )
-from engine.http import READ_TIMEOUT_S, HttpClient, Response, error_of, parse_json
+from engine.http import READ_TIMEOUT_S, HttpClient
 from engine.records import Json
 from engine.transfer.context import Context
 from engine.transfer.retry import RetryPolicy, retrying

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import anyio.to_thread
 
+from engine.answers import Response
 from engine.errors import EngineError, IntegrityError, Side
-from engine.http import Response
 from engine.protocols import Reader
 from engine.records import Blob
 from engine.transfer.bandwidth import Bandwidth

@@ -22,8 +22,9 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 from yarl import URL
 
+from engine.answers import Response
 from engine.errors import AuthError, CommError, EngineError, NotFound, Side, Transient
-from engine.http import HttpClient, Response
+from engine.http import HttpClient
 from engine.sandbox import Sandbox
 from engine.sandbox.objects import Part
 from engine.transfer.context import Context
