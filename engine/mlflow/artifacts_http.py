@@ -67,7 +67,14 @@ async def walk(list_directory: ListDirectory) -> AsyncGenerator[ArtifactEntry]:
 
 
 async def download(
-    http: HttpClient, locate: Locate, *, size: int | None, offset: int, subject: str, anonymous: bool = False
+    http: HttpClient,
+    locate: Locate,
+    *,
+    size: int | None,
+    offset: int,
+    subject: str,
+    anonymous: bool = False,
+    ranges: bool = True,
 ) -> AsyncGenerator[bytes]:
     """The bytes of an object from ``offset`` on, as ``engine.downloads`` reads them.
 
@@ -81,6 +88,7 @@ async def download(
         offset=offset,
         subject=subject,
         anonymous=anonymous,
+        ranges=ranges,
     )
     try:
         async with aclosing(pieces):
@@ -142,7 +150,8 @@ class RunArtifacts(ListedByRun):
             return f"{self._api.url}/get-artifact?{query}", await self._api.headers("get-artifact")
 
         subject = f"artifact {blob.locator!r} of run {self._run_id}"
-        return download(self._api.http, locate, size=blob.size, offset=offset, subject=subject)
+        # Servers may fetch the whole file from a remote store for each request.
+        return download(self._api.http, locate, size=blob.size, offset=offset, subject=subject, ranges=False)
 
 
 async def _list_run_artifacts(api: TrackingApi, run_id: str, directory: str) -> list[ArtifactEntry | str]:

@@ -37,8 +37,18 @@ class ByteBudget:
         try:
             yield
         finally:
-            self.in_flight -= size
-            self._grant()
+            self.give_back(size)
+
+    def take_if_free(self, size: int) -> bool:
+        """Take ``size`` bytes if they are free and nobody waits for any; they have to be given back."""
+        if self._waiting or self.in_flight + size > self.total:
+            return False
+        self._take(size)
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.in_flight -= size
+        self._grant()
 
     async def _acquire(self, size: int) -> None:
         if not self._waiting and self.in_flight + size <= self.total:

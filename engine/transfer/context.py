@@ -17,6 +17,9 @@ from engine.transfer.identity import IdMap
 from engine.transfer.memos import Memos
 from engine.transfer.throttle import Throttles
 
+READ_AHEAD = 64 * 1024 * 1024
+"""Bytes that downloads fetch before their turn at most; no more than a quarter of the budget."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -95,6 +98,8 @@ class Context:
         remap: where the user wants source namespaces (or bare project names) to go; values are
             ``entity/project`` or ``project``.
         budget: payload bytes that may be in memory.
+        read_ahead: those of large downloads that come before their turn. Apart from ``budget``: who holds
+            them may be waiting for some of that.
         throttles: one limiter per host and class of endpoint.
         counters: progress.
         losses: what could not be carried as it was.
@@ -124,6 +129,10 @@ class Context:
     ids: IdMap = field(default_factory=IdMap)
     memos: Memos = field(default_factory=Memos)
     clocks: Clocks = field(default_factory=Clocks)
+    read_ahead: ByteBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read_ahead = ByteBudget(max(1, min(READ_AHEAD, self.budget.total // 4)))
 
     def lose(self, kind: str, subject: str, detail: str, count: int = 1) -> None:
         """Record that something did not arrive exactly as it was."""
