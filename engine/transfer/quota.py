@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ class Quota:
 def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
     """What is left of a quota, and the seconds until it is filled again.
 
-    Reads ``RateLimit-Remaining``/``-Reset`` (W&B), the same with ``X-``, and the list form of the IETF
-    draft: ``RateLimit: "api";r=12;t=30``.
+    Reads ``RateLimit-Remaining``/``-Reset`` (W&B), the same with ``X-``, and the one header of the IETF's
+    drafts, in its newer form ``RateLimit: "api";r=12;t=30`` and its older ``limit=9, remaining=1, reset=30``.
     """
     for remaining_in, reset_in in _HEADERS:
         remaining, reset = headers.get(remaining_in), headers.get(reset_in)
@@ -68,8 +69,8 @@ def quota_of(headers: Mapping[str, str]) -> tuple[float, float] | None:
                 return None
     if (listed := headers.get("RateLimit")) is None:
         return None
-    fields = dict(part.strip().split("=", 1) for part in listed.split(";") if "=" in part)
+    fields = dict(part.strip().split("=", 1) for part in re.split("[;,]", listed) if "=" in part)
     try:
-        return float(fields["r"]), float(fields["t"])
-    except (KeyError, ValueError):
+        return float(fields.get("r", fields.get("remaining"))), float(fields.get("t", fields.get("reset")))
+    except (TypeError, ValueError):
         return None

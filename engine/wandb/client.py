@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import orjson
 
 from engine import __version__
-from engine.answers import Response, error_of, parse_json
+from engine.answers import Response, error_of, parse_json, retry_after_s
 from engine.errors import (
     AuthError,
     CommError,
@@ -36,9 +36,10 @@ def _words(*phrases: str) -> re.Pattern[str]:
     return re.compile("|".join(phrases), re.IGNORECASE)
 
 
+_LIMITED = _words("rate limit", "too many requests")
 # In the words of the servers; the first that fits names the error.
 _MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
-    (_words("rate limit", "too many requests"), RateLimited),
+    (_LIMITED, RateLimited),
     (_words("cannot query field", "unknown (argument|type|field)", "not defined by type"), Unsupported),
     (_words("permission denied", "not authorized", "unauthorized", "forbidden", "not logged in"), AuthError),
     (_words("not found", "could not find", "does not exist"), NotFound),
@@ -62,6 +63,10 @@ def classify(response: Response) -> EngineError | None:
         if response.status == 401 and (refused := error_of(response)) is not None:
             refused.remedy = _KEY_REMEDY
             return refused
+        if b'"errors"' in response.body and _LIMITED.search(told):
+            return RateLimited(
+                told[:300], status=response.status, retry_after_s=retry_after_s(response.headers)
+            )
         return _burnt_id(response.status) if _DELETED.search(told) else None
     if b'"errors"' not in response.body:
         return None

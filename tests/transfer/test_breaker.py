@@ -5,7 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.transfer.breaker import OPENS_AFTER_S, PROBE_FIRST_S, PROBE_MOST_S, Breaker
+from engine.transfer.breaker import (
+    ITSELF,
+    OPENS_AFTER_S,
+    PATIENCE_S,
+    PROBE_FIRST_S,
+    PROBE_MOST_S,
+    Breaker,
+)
 
 
 def down() -> Breaker:
@@ -83,6 +90,51 @@ def test_patience_ends():
     breaker = down()
     assert not breaker.exhausted(breaker.patience_s)
     assert breaker.exhausted(breaker.patience_s + 1)
+
+
+def test_hours_of_errors_are_waited_out_with_a_request_now_and_then():
+    """One request under way, five hours of 503, and then it goes on."""
+    breaker, now, requests = Breaker(), OPENS_AFTER_S, 0
+    breaker.succeeded(0.0)
+    while now < 5 * 3600:
+        assert not breaker.exhausted(now)
+        if (delay := breaker.delay(now)) > 0:
+            now += delay
+            continue
+        breaker.admit()
+        breaker.failed(now, "the last object")
+        requests += 1
+        if breaker.doubtful(now):
+            breaker.failed(now, ITSELF)
+        now += 0.1
+    assert 0.9 * 5 * 3600 / PROBE_MOST_S < requests < 1.1 * 5 * 3600 / PROBE_MOST_S
+    assert breaker.down_since == 0.0
+    breaker.succeeded(now)
+    assert breaker.delay(now) == 0
+    assert now < PATIENCE_S
+
+
+def test_nobody_is_asked_within_the_first_seconds():
+    breaker = Breaker()
+    breaker.succeeded(100.0)
+    breaker.failed(100.0 + OPENS_AFTER_S - 0.1, "an object")
+    assert not breaker.doubtful(100.0 + OPENS_AFTER_S - 0.1)
+    assert breaker.doubtful(100.0 + OPENS_AFTER_S)
+
+
+def test_several_requests_need_no_witness():
+    assert not down().doubtful(100.0)
+
+
+def test_errors_that_may_be_those_of_objects_never_open_it_alone():
+    breaker = Breaker()
+    breaker.succeeded(0.0)
+    for n in range(20):
+        breaker.failed(100.0 + n, f"object {n}", sure=False)
+    assert breaker.down_since is None
+    assert breaker.doubtful(120.0)
+    breaker.failed(120.0, ITSELF)
+    assert breaker.down_since == 0.0
 
 
 @given(st.lists(st.tuples(st.sampled_from("sfa"), st.integers(0, 5), st.floats(0, 60)), max_size=60))
