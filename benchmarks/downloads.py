@@ -24,7 +24,7 @@ from engine import downloads
 from engine.errors import Side
 from engine.http import HttpClient
 from engine.transfer.context import Context
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 
 MIB = 1024 * 1024
 TICK_S = 0.02

@@ -24,10 +24,10 @@ import anyio
 
 from engine.fingerprints import fingerprint
 from engine.records import Namespace, Receipt, Run
-from engine.transfer.journal import Journal
-from engine.transfer.ledger import LEDGER, open_ledger
-from engine.transfer.ledger_schema import Kind
-from engine.transfer.ledger_status import read_status
+from engine.transfer.ledger.journal import Journal
+from engine.transfer.ledger.ledger import LEDGER, open_ledger
+from engine.transfer.ledger.schema import Kind
+from engine.transfer.ledger.status import read_status
 
 PARTS = frozenset({"history", "files"})
 ITEMS_PER_RUN = 1 + len(PARTS)

@@ -29,7 +29,7 @@ from aiohttp import ClientSession, web
 from engine.errors import Side
 from engine.http import HttpClient
 from engine.transfer.context import Context
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 
 WARM_UP_S = 10
 WORKERS = 64

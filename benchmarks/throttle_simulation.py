@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from engine.transfer.pacing import Pacer
+from engine.transfer.throttling.pacing import Pacer
 
 Rate = Callable[[float], float]
 

@@ -30,7 +30,7 @@ from engine.protocols import (
 from engine.records import Namespace, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options, Result
-from engine.transfer.plan import Plan
+from engine.transfer.planning.plan import Plan
 
 if TYPE_CHECKING:
     from engine.wandb.api import Api

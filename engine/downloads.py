@@ -15,8 +15,8 @@ import anyio
 from engine.errors import AuthError, CommError, EngineError, IntegrityError, NotFound, Transient
 from engine.http import HttpClient
 from engine.ranges import Meter, side_by_side
-from engine.transfer.retry import DEFAULT_POLICY
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.retry import DEFAULT_POLICY
+from engine.transfer.throttling.throttle import Endpoint
 
 PIECE = 1024 * 1024
 """Bytes in a piece at most."""

@@ -26,8 +26,8 @@ from engine.errors import (
     Side,
     Transient,
 )
-from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
-from engine.transfer.throttle import Endpoint, Ticket
+from engine.transfer.throttling.retry import DEFAULT_POLICY, RetryPolicy, retrying
+from engine.transfer.throttling.throttle import Endpoint, Ticket
 from engine.witness import is_there
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import anyio
 
-from engine.transfer.budget import ByteBudget
+from engine.transfer.throttling.budget import ByteBudget
 
 RANGE = 8 * 1024 * 1024
 """Bytes in a range: enough that a request for each costs little, few enough that several fit in memory."""

@@ -18,10 +18,10 @@ from engine import downloads, ranges
 from engine.downloads import PIECE, download
 from engine.errors import IntegrityError, Side
 from engine.http import HttpClient
-from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.budget import ByteBudget
+from engine.transfer.throttling.retry import RetryPolicy
+from engine.transfer.throttling.throttle import Endpoint
 
 pytestmark = pytest.mark.anyio
 

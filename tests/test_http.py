@@ -28,10 +28,10 @@ from engine.errors import (
     Transient,
 )
 from engine.http import HttpClient
-from engine.transfer import breaker
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy
-from engine.transfer.throttle import Endpoint, Throttles
+from engine.transfer.throttling import breaker
+from engine.transfer.throttling.retry import RetryPolicy
+from engine.transfer.throttling.throttle import Endpoint, Throttles
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from engine.dashboard.readable import counted
 from engine.records import SystemInfo
-from engine.transfer.causes import normalised
 from engine.transfer.events import Connected, Event, ItemFailed, LossRecorded, Progress
+from engine.transfer.ledger.causes import normalised
 from engine.transfer.options import Result
 
 LINE_EVERY_S = 5.0

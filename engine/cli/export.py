@@ -15,9 +15,9 @@ from engine.cli.loop import run_async
 from engine.cli.migrate import transfer
 from engine.export.choosing import Choice
 from engine.export.rendering import Form, check, made_of, render
-from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options
+from engine.transfer.throttling.breaker import PATIENCE_S
 
 STATE = ".state"
 """In the directory of the export, so that what arrived is known as long as it is there."""

@@ -19,11 +19,11 @@ from engine.dashboard.model import build_report
 from engine.dashboard.report import format_of, write_report
 from engine.errors import EngineError
 from engine.remapping.source import remapped
-from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT
 from engine.transfer.engine import Engine
-from engine.transfer.ledger import DEFAULT_STATE_DIR
+from engine.transfer.ledger.ledger import DEFAULT_STATE_DIR
 from engine.transfer.options import Options
+from engine.transfer.throttling.breaker import PATIENCE_S
+from engine.transfer.throttling.budget import DEFAULT_BYTES_IN_FLIGHT
 
 VERIFICATION = "Afterwards"
 

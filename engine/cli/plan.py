@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engine.cli import migrate as migration
 from engine.cli import selecting as asked
-from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.ledger import DEFAULT_STATE_DIR
+from engine.transfer.ledger.ledger import DEFAULT_STATE_DIR
+from engine.transfer.throttling.breaker import PATIENCE_S
 
 
 def plan(

@@ -13,7 +13,7 @@ from rich.table import Table
 from engine.cli.display import described, scaled
 from engine.errors import EngineError, PreflightError, Problem
 from engine.transfer.engine import Engine
-from engine.transfer.plan import Amount, Plan, PlannedProject
+from engine.transfer.planning.plan import Amount, Plan, PlannedProject
 
 SHOWN_PROJECTS = 20
 

@@ -10,7 +10,7 @@ import typer
 from engine.cli import selecting as asked
 from engine.dashboard.model import build_report
 from engine.dashboard.report import Format, format_of, rendered, write_report
-from engine.transfer.ledger import DEFAULT_STATE_DIR
+from engine.transfer.ledger.ledger import DEFAULT_STATE_DIR
 
 STDOUT = Path("-")
 

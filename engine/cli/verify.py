@@ -20,11 +20,11 @@ from engine.cli.verify_display import following, show_findings
 from engine.errors import EngineError
 from engine.protocols import Destination, Source, Verifiable
 from engine.remapping.source import remapped
-from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.identity import IdMap
-from engine.transfer.ledger import DEFAULT_STATE_DIR
-from engine.transfer.ledger_reading import read_ledger
+from engine.transfer.ledger.identity import IdMap
+from engine.transfer.ledger.ledger import DEFAULT_STATE_DIR
+from engine.transfer.ledger.reading import read_ledger
 from engine.transfer.options import Options, Result
+from engine.transfer.throttling.breaker import PATIENCE_S
 from engine.verify.certificate import NAME, Certificate, certificate
 from engine.verify.findings import Findings, Level, Verified
 from engine.verify.recheck import Recheck

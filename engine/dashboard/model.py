@@ -15,8 +15,8 @@ from engine.dashboard.certificate import Certificate, read_certificate
 from engine.dashboard.sessions import Session, read_sessions
 from engine.dashboard.timeline import Timeline, timeline_of
 from engine.records import Loss
-from engine.transfer.ledger_schema import Kind, State
-from engine.transfer.ledger_status import MigrationStatus, read_status
+from engine.transfer.ledger.schema import Kind, State
+from engine.transfer.ledger.status import MigrationStatus, read_status
 
 INTERRUPTED = 130
 
@@ -180,8 +180,8 @@ def _at_the_end(migration: Migration, all_runs: int) -> Verdict:
         return Verdict(
             tone="open",
             title="Arrived as far as it is known",
-            text=f"{readable.counted(pending, 'run')} {'goes' if pending == 1 else 'go'} on at the source, or did "
-            "not come to an end.",
+            text=f"{readable.counted(pending, 'run')} {'goes' if pending == 1 else 'go'} on at the source, "
+            "or did not come to an end.",
         )
     verified = " and was verified" if certificate else ""
     moved = migration.sessions and migration.sessions[-1].last

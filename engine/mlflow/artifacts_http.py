@@ -17,7 +17,7 @@ from engine.errors import CommError, EngineError, NotFound, Side
 from engine.http import HttpClient
 from engine.mlflow.rest_api import TrackingApi
 from engine.records import ArtifactEntry, Blob, Json
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 
 RUN_LIST_PATH = "api/2.0/mlflow/artifacts/list"
 PROXY_PATH = "api/2.0/mlflow-artifacts/artifacts"

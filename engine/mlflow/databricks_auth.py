@@ -18,7 +18,7 @@ import anyio
 
 from engine.errors import AuthError, ConfigError, Side, Unsupported
 from engine.http import HttpClient
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 
 CONFIG_FILE = "DATABRICKS_CONFIG_FILE"
 CONFIG_PROFILE = "DATABRICKS_CONFIG_PROFILE"

@@ -31,7 +31,7 @@ from engine.mlflow.store import (
 )
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import HistorySize, Json, MetricPoints, SystemInfo
-from engine.transfer.retry import RetryPolicy, retrying
+from engine.transfer.throttling.retry import RetryPolicy, retrying
 
 if TYPE_CHECKING:
     from engine.mlflow.filters import RunFilter

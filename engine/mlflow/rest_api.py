@@ -20,7 +20,7 @@ from engine.errors import (
 )
 from engine.http import HttpClient, Query
 from engine.records import Json
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 
 Prepare: TypeAlias = Callable[[str], Awaitable[Mapping[str, str]]]
 """Awaited before a request to a path; gives headers to add. May wait, to keep to a quota."""

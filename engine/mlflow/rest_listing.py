@@ -15,7 +15,7 @@ from engine.mlflow.rest_json import run_id_of, run_of
 from engine.mlflow.store import DELETED, PARENT_RUN_ID, RawExperiment, RawRun
 from engine.protocols import Unreadable
 from engine.records import Json
-from engine.transfer.retry import RetryPolicy, retrying
+from engine.transfer.throttling.retry import RetryPolicy, retrying
 
 if TYPE_CHECKING:
     from engine.transfer.context import Context

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from engine.fingerprints import ContentFingerprint
 from engine.protocols import Source
 from engine.records import Namespace, Run
-from engine.transfer.journal import artifact_key
-from engine.transfer.old_ledgers import Inheritance
-from engine.transfer.proofs import Known
+from engine.transfer.ledger.journal import artifact_key
+from engine.transfer.ledger.old_ledgers import Inheritance
+from engine.transfer.ledger.proofs import Known
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from engine.fanout import for_each
 from engine.fingerprints import fingerprint
 from engine.protocols import CollectionDestination, CollectionSource, CollectionWriter, Reader
 from engine.records import Collection, Namespace, Project, Receipt, RunRef, Version
-from engine.transfer.journal import Journal, artifact_key
-from engine.transfer.proofs import KnownCollection
+from engine.transfer.ledger.journal import Journal, artifact_key
+from engine.transfer.ledger.proofs import KnownCollection
 
 Tell = Callable[[EngineError], Awaitable[None]]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from threading import Lock
 
 from engine.records import Loss, SystemInfo
-from engine.transfer.bandwidth import Bandwidth
-from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.budget import ByteBudget
-from engine.transfer.clocks import Clocks
-from engine.transfer.identity import IdMap
-from engine.transfer.memos import Memos
-from engine.transfer.throttle import Throttles
+from engine.transfer.ledger.identity import IdMap
+from engine.transfer.ledger.memos import Memos
+from engine.transfer.throttling.bandwidth import Bandwidth
+from engine.transfer.throttling.breaker import PATIENCE_S
+from engine.transfer.throttling.budget import ByteBudget
+from engine.transfer.throttling.clocks import Clocks
+from engine.transfer.throttling.throttle import Throttles
 
 READ_AHEAD = 64 * 1024 * 1024
 """Bytes that downloads fetch before their turn at most; no more than a quarter of the budget."""

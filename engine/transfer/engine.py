@@ -25,18 +25,18 @@ from engine.transfer.checks import Checks
 from engine.transfer.collections import by_collection
 from engine.transfer.context import Context, LossLedger
 from engine.transfer.events import Connected, Event, Finished, ItemFailed, LossRecorded, Progress
-from engine.transfer.identity import IdMap
-from engine.transfer.journal import Journal
-from engine.transfer.ledger import open_ledger
-from engine.transfer.memos import Memos
-from engine.transfer.old_ledgers import Inheritance, OldLedger
+from engine.transfer.ledger.identity import IdMap
+from engine.transfer.ledger.journal import Journal
+from engine.transfer.ledger.ledger import open_ledger
+from engine.transfer.ledger.memos import Memos
+from engine.transfer.ledger.old_ledgers import Inheritance, OldLedger
+from engine.transfer.ledger.sharing import Sharing
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
-from engine.transfer.plan import Plan
-from engine.transfer.planning import make_plan
-from engine.transfer.preflight import Findings, open_sides
+from engine.transfer.planning.plan import Plan
+from engine.transfer.planning.planner import make_plan
+from engine.transfer.planning.preflight import Findings, open_sides
 from engine.transfer.session_log import Began, SessionLog, session_log
-from engine.transfer.sharing import Sharing
 
 EVENT_BUFFER = 1_024
 PROGRESS_EVERY_S = 0.5

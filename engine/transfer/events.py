@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from engine.errors import EngineError, Problem
 from engine.records import Json, Loss, SystemInfo
-from engine.transfer.throttle import ThrottleState
+from engine.transfer.throttling.throttle import ThrottleState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

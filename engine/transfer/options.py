@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.records import Loss, Selection
-from engine.transfer.bandwidth import Bandwidth
-from engine.transfer.breaker import PATIENCE_S
-from engine.transfer.budget import DEFAULT_BYTES_IN_FLIGHT, ByteBudget
 from engine.transfer.context import Context, Counters, LossLedger
 from engine.transfer.events import ItemFailed, Progress
-from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
+from engine.transfer.throttling.bandwidth import Bandwidth
+from engine.transfer.throttling.breaker import PATIENCE_S
+from engine.transfer.throttling.budget import DEFAULT_BYTES_IN_FLIGHT, ByteBudget
+from engine.transfer.throttling.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

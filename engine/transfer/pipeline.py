@@ -27,17 +27,17 @@ from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
 from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
-from engine.transfer.bandwidth import Bandwidth
 from engine.transfer.checks import Checks
 from engine.transfer.collections import collections_between
 from engine.transfer.events import Event, ItemFailed, RunDone
-from engine.transfer.journal import Journal, artifact_key
-from engine.transfer.ledger_schema import Kind
+from engine.transfer.ledger.journal import Journal, artifact_key
+from engine.transfer.ledger.proofs import Known
+from engine.transfer.ledger.schema import Kind
+from engine.transfer.ledger.sharing import Sharing
 from engine.transfer.open_runs import OpenRun, Part, Tell
 from engine.transfer.options import Options, Result
-from engine.transfer.proofs import Known
 from engine.transfer.reports import Reports
-from engine.transfer.sharing import Sharing
+from engine.transfer.throttling.bandwidth import Bandwidth
 
 logger = logging.getLogger(__name__)
 

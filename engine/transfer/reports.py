@@ -17,8 +17,8 @@ from engine.errors import EngineError
 from engine.protocols import Destination, Source
 from engine.records import Namespace, Project
 from engine.reports import ReportDestination, ReportSource
-from engine.transfer.journal import Journal
-from engine.transfer.leases import Claim
+from engine.transfer.ledger.journal import Journal
+from engine.transfer.ledger.leases import Claim
 
 SWEEPS: Final = "sweeps"
 VIEWS: Final = "views"

@@ -20,11 +20,11 @@ from engine.fanout import for_each
 from engine.protocols import Destination, Source, Unreadable, Verifiable
 from engine.records import Namespace, Project, Run, Selection
 from engine.transfer.background import Background
-from engine.transfer.breaker import PATIENCE_S
 from engine.transfer.context import Context
 from engine.transfer.events import Event
-from engine.transfer.identity import IdMap
-from engine.transfer.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
+from engine.transfer.ledger.identity import IdMap
+from engine.transfer.throttling.breaker import PATIENCE_S
+from engine.transfer.throttling.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 from engine.verify.audit import Audit
 from engine.verify.certificate import CertificateWriter, CertifiedRun
 from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying

@@ -12,7 +12,7 @@ from engine.fanout import KeyedLocks
 from engine.protocols import Reader
 from engine.records import Artifact, ArtifactEntry, Json, Namespace, Receipt
 from engine.transfer.context import Context
-from engine.transfer.memos import RunMemos
+from engine.transfer.ledger.memos import RunMemos
 from engine.wandb import names
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest

@@ -27,8 +27,8 @@ from engine.errors import (
 from engine.http import READ_TIMEOUT_S, HttpClient
 from engine.records import Json
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy, retrying
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.retry import RetryPolicy, retrying
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb import credentials, documents
 
 

@@ -20,7 +20,7 @@ import orjson
 from engine.errors import EngineError
 from engine.records import Json, Namespace
 from engine.transfer.context import Context
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 from engine.wandb.resume import SentRows
 from engine.wandb.rows import LINE_LIMIT, Lines

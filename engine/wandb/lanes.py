@@ -9,7 +9,7 @@ from enum import Enum
 
 import anyio
 
-from engine.transfer.budget import ByteBudget
+from engine.transfer.throttling.budget import ByteBudget
 
 
 class Lane(Enum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from engine.errors import CommError, IntegrityError, RateLimited, Transient
 from engine.fanout import for_each
 from engine.records import Json
-from engine.transfer.retry import retrying
+from engine.transfer.throttling.retry import retrying
 from engine.wandb import documents
 from engine.wandb.digests import b64
 from engine.wandb.manifest import Entry

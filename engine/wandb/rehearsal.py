@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.records import Artifact, ArtifactEntry, HistorySize, Namespace, RunFile
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb import artifacts, files, versions
 from engine.wandb.filestream import KEEP_BACK, REQUEST_LIMIT
 from engine.wandb.mapping import RunMapping

@@ -23,7 +23,7 @@ from engine.errors import ConfigError, Conflict, Side
 from engine.fanout import KeyedLocks
 from engine.records import Json, Namespace, Run
 from engine.transfer.context import Context
-from engine.transfer.lookups import Lookups
+from engine.transfer.ledger.lookups import Lookups
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.mapping import PROVENANCE, RunMapping

@@ -29,8 +29,8 @@ from engine.records import (
     RunFile,
 )
 from engine.transfer.context import Context
-from engine.transfer.memos import RunMemos
-from engine.transfer.retry import retrying
+from engine.transfer.ledger.memos import RunMemos
+from engine.transfer.throttling.retry import retrying
 from engine.wandb import documents
 from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.client import WandbClient

@@ -17,9 +17,9 @@ from engine.answers import Response
 from engine.errors import EngineError, IntegrityError, Side
 from engine.protocols import Reader
 from engine.records import Blob
-from engine.transfer.bandwidth import Bandwidth
-from engine.transfer.retry import retrying
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.bandwidth import Bandwidth
+from engine.transfer.throttling.retry import retrying
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import MIB, b64, md5_b64
 from engine.wandb.lanes import Lane, Lanes

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.transfer.ledger import LEDGER
-from engine.transfer.ledger_schema import Kind, State
-from engine.transfer.ledger_store import Cause, Item, Store, sqlite_url
+from engine.transfer.ledger.ledger import LEDGER
+from engine.transfer.ledger.schema import Kind, State
+from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
 
 HERE, THERE = "mlflow:sqlite:///here.db", "wandb:https://there/team"
 

@@ -249,7 +249,7 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
     os.dup2(to, 1)
     os.dup2(to, 2)
     from engine.cli.main import main
-    from engine.transfer import breaker
+    from engine.transfer.throttling import breaker
     from engine.wandb import destination, filestream, unfinished
     from engine.wandb.digests import Multipart
 

@@ -16,7 +16,7 @@ import pytest
 from engine import bodies, http
 from engine.errors import AuthError
 from engine.sandbox import Account
-from engine.transfer import breaker
+from engine.transfer.throttling import breaker
 from engine.transfer.retry import DEFAULT_POLICY
 from tests.e2e.transfers import Target, migrate
 from tests.sdk_reader import SdkReader, SdkRun

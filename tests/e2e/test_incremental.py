@@ -184,8 +184,8 @@ def _lines(path: Path) -> int:
 
 HOLDER = """
 import pathlib, sys
-from engine.transfer.holder import Holder
-from engine.transfer.lock import locked
+from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.lock import locked
 
 with locked(pathlib.Path(sys.argv[1]), Holder.me()):
     print(flush=True)

@@ -19,11 +19,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from engine.sandbox import Account
-from engine.transfer.holder import Holder
-from engine.transfer.leases import Leases
-from engine.transfer.ledger import LEDGER, LOCK
-from engine.transfer.ledger_store import Store, sqlite_url
-from engine.transfer.lock import locked
+from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.leases import Leases
+from engine.transfer.ledger.ledger import LEDGER, LOCK
+from engine.transfer.ledger.lock import locked
+from engine.transfer.ledger.store import Store, sqlite_url
 from tests.e2e.transfers import Target, command
 from tests.hostile import many_runs_store
 from tests.postgresql import running_postgresql

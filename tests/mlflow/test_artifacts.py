@@ -175,7 +175,7 @@ async def test_a_download_without_a_length_that_ends_early_is_noticed(
 ) -> None:
     """As from a server before 3.15 whose own source broke: a clean end, but too soon."""
     from engine import downloads
-    from engine.transfer.retry import RetryPolicy
+    from engine.transfer.throttling.retry import RetryPolicy
 
     monkeypatch.setattr(downloads, "DEFAULT_POLICY", RetryPolicy(attempts=2, base_s=0.0))
 

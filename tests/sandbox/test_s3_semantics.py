@@ -28,8 +28,8 @@ from engine.http import HttpClient
 from engine.sandbox import Sandbox
 from engine.sandbox.objects import Part
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.retry import RetryPolicy
+from engine.transfer.throttling.throttle import Endpoint
 
 pytestmark = pytest.mark.anyio
 

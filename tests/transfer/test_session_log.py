@@ -30,7 +30,7 @@ from engine.transfer.session_log import (
     log_paths,
     session_log,
 )
-from engine.transfer.throttle import Endpoint, ThrottleState
+from engine.transfer.throttling.throttle import Endpoint, ThrottleState
 from tests.memory import MemoryDestination, MemoryRun, MemorySource
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ import wandb
 from engine.errors import EngineError, IntegrityError
 from engine.protocols import Reader
 from engine.records import Artifact, ArtifactEntry, Blob, Namespace, RunFile, RunState
-from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context
+from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.digests import Multipart, md5_b64
 from engine.wandb.lanes import Lane
 from engine.wandb.manifest import Entry, manifest_json

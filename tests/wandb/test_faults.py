@@ -11,7 +11,7 @@ from engine.errors import AuthError, CommError, IntegrityError, NotFound, Transi
 from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Blob, Namespace, Project, Run
 from engine.transfer.context import Context
-from engine.transfer.retry import DEFAULT_POLICY
+from engine.transfer.throttling.retry import DEFAULT_POLICY
 from engine.wandb import WandbDestination, sending
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import ENTITY
@@ -63,7 +63,7 @@ async def test_a_passing_conflict_on_a_run_is_tried_again(
 async def test_a_server_that_stays_busy_is_not_asked_for_ever(
     server: FaultyServer, destination: WandbDestination, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("engine.transfer.retry.random.uniform", lambda low, _: low)
+    monkeypatch.setattr("engine.transfer.throttling.retry.random.uniform", lambda low, _: low)
     monkeypatch.setattr("tenacity.wait_random_exponential.__call__", lambda *_: 0.0)
     for _ in range(100):
         server.once(containing=b"upsertBucket", answer=web.json_response({"error": "busy"}, status=500))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from engine.transfer.budget import ByteBudget
+from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.lanes import Lane, Lanes
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ from engine.errors import ConfigError, Conflict
 from engine.protocols import SystemOptions
 from engine.records import Namespace, Project, Run
 from engine.transfer.context import Context
-from engine.transfer.identity import IdMap
-from engine.transfer.ledger import open_ledger
+from engine.transfer.ledger.identity import IdMap
+from engine.transfer.ledger.ledger import open_ledger
 from engine.wandb import WandbDestination
 from engine.wandb.names import suffixed
 from tests.servers import RunningSandbox

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from engine.errors import EngineError, IntegrityError, NotFound
-from engine.transfer.budget import ByteBudget
+from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.lanes import Lane, Lanes
 from engine.wandb.sending import AHEAD, FIRST_BATCH, GROUP, Sending
 from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload

@@ -20,8 +20,8 @@ from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Namespace, Project, SystemInfo
 from engine.sandbox import Account
 from engine.transfer.context import Context
-from engine.transfer.ledger import open_ledger
-from engine.transfer.memos import Memos
+from engine.transfer.ledger.ledger import open_ledger
+from engine.transfer.ledger.memos import Memos
 from engine.wandb import WandbDestination
 from engine.wandb.digests import Multipart
 from tests.servers import RunningSandbox, running_sandbox

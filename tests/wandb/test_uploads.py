@@ -11,9 +11,9 @@ from aiohttp import web
 
 from engine.errors import EngineError, IntegrityError
 from engine.records import Blob
-from engine.transfer.bandwidth import Bandwidth
-from engine.transfer.budget import ByteBudget
 from engine.transfer.context import Context
+from engine.transfer.throttling.bandwidth import Bandwidth
+from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.client import connect
 from engine.wandb.digests import md5_b64
 from engine.wandb.lanes import Lanes

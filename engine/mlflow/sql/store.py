@@ -24,7 +24,7 @@ from engine.mlflow.threads import Threads
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import HistorySize, MetricPoints, SystemInfo
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy, retrying
+from engine.transfer.throttling.retry import RetryPolicy, retrying
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from engine.errors import ConfigError, Side
 from engine.http import READ_TIMEOUT_S
 from engine.records import Json, Project
 from engine.transfer.context import Context
-from engine.transfer.throttle import Throttles
+from engine.transfer.throttling.throttle import Throttles
 from engine.wandb import uri
 from engine.wandb.api import artifacts as versions
 from engine.wandb.api import paths

@@ -13,7 +13,7 @@ import anyio.to_thread
 from engine.errors import CommError, ConfigError, NotFound
 from engine.records import Json, RunFile
 from engine.records import Run as RunRecord
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb import documents as writing
 from engine.wandb.api import documents
 from engine.wandb.api.errors import raising_comm_errors

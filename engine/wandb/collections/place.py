@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.errors import CommError
 from engine.records import Json, Namespace, RunRef
 from engine.transfer.context import Context
-from engine.transfer.memos import RunMemos
+from engine.transfer.ledger.memos import RunMemos
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest

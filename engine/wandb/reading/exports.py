@@ -23,7 +23,7 @@ from engine.downloads import download
 from engine.errors import IntegrityError
 from engine.records import HistoryRows, Json
 from engine.transfer.context import Context
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 from engine.wandb.reading.locating import located
 from engine.wandb.spool import spooling, when_there_is_room

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from engine.downloads import download
 from engine.errors import NotFound
 from engine.records import Blob
-from engine.transfer.throttle import Endpoint
+from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 
 SIGNINGS = 3

@@ -13,7 +13,7 @@ from engine.fingerprints import fingerprint
 from engine.protocols import Unreadable
 from engine.records import Code, Json, Namespace, Run, RunState, Selection
 from engine.transfer.context import Context
-from engine.transfer.retry import DEFAULT_POLICY, RetryPolicy, retrying
+from engine.transfer.throttling.retry import DEFAULT_POLICY, RetryPolicy, retrying
 from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.mapping import WANDB, iso_time

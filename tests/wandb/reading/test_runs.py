@@ -13,7 +13,7 @@ from engine.errors import ConfigError, NotFound
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import Namespace, Run, RunState, Selection
 from engine.transfer.context import Context
-from engine.transfer.retry import RetryPolicy
+from engine.transfer.throttling.retry import RetryPolicy
 from engine.wandb import WandbSource
 from engine.wandb.client import connect
 from engine.wandb.reading import runs as reading

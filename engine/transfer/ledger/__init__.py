@@ -1,0 +1,1 @@
+"""What was moved, on disk: items, proofs, locks and who shares the work."""

@@ -1,0 +1,1 @@
+"""How fast, how often again, how much at a time: limits that are learned, retries, outages, budgets."""
