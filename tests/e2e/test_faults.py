@@ -7,67 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine import bodies, http
 from engine.errors import AuthError
 from engine.sandbox import Account
-from engine.transfer.throttling import breaker
-from engine.transfer.retry import DEFAULT_POLICY
+from tests.e2e.bad_days import ALONE, AT_ONCE, BadDay, arrives_as_on_a_good_day, in_a_hurry
 from tests.e2e.transfers import Target, migrate
-from tests.sdk_reader import SdkReader, SdkRun
 from tests.servers import RunningSandbox, running_sandbox
 from tests.stores import Store, ordinary_store, sqlite_store
-
-ALONE = {
-    "SlowDown beyond a rate": ["objects PUT: limit 40/s burst 2"],
-    "429 with Retry-After": ["graphql: 429 retry-after 1s once after 40 requests"],
-    "429 with a date": ["graphql: 429 retry-after date 1s 2 times after 25 requests"],
-    "a quota told by headers": ["graphql: quota 30/2s"],
-    "latency": ["any: delay 10ms p99 80ms"],
-    "resets before anything is read": ["any: reset 10%"],
-    "resets in the middle of requests": ["any: reset mid-request 10%"],
-    "resets in the middle of answers": ["any: reset mid-response 10%"],
-    "lost answers": ["any: lose-answer 10%"],
-    "truncated answers": ["any: truncate 10%"],
-    "answers with a wrong length": ["any: shorten 10%"],
-    "a server that stops reading": ["objects PUT: stall 3s mid-request 3 times"],
-    "a server that stops in an answer": ["graphql,objects: stall 3s mid-response 3 times"],
-    "a server that stops before answering": ["filestream: stall 3s 3 times"],
-    "corrupted uploads": ["objects PUT: corrupt request 10%"],
-    "timeouts of S3 that are no 408": ["objects PUT: RequestTimeout 10%"],
-    "URLs that have expired": ["objects PUT: expire 10%"],
-    "URLs that live too short": ["objects PUT: expire in 0s 10%"],
-    "500 now and then": ["any: 500 10%"],
-    "an outage by 502": ["any: 502 from 200ms for 1s"],
-    "an outage by 503": ["any: 503 from 200ms for 1s"],
-    "an outage by 504": ["any: 504 from 200ms for 1s"],
-    "an outage without any answer": ["any: reset from 200ms for 1s"],
-    "pages instead of answers": ["any: html 10%"],
-    "conflicts that pass": ["graphql upsertBucket: 409 3 times", "objects PUT: 409 3 times"],
-}
-
-AT_ONCE = {
-    "limits, latency and resets": [
-        "objects PUT: limit 60/s burst 3",
-        "any: delay 5ms p99 40ms",
-        "any: reset mid-response 5%",
-    ],
-    "lost answers, corruption and expiry": [
-        "any: lose-answer 7%",
-        "objects PUT: corrupt request 7%",
-        "objects PUT: expire 5%",
-    ],
-    "an outage, pages and truncation": [
-        "any: 503 from 300ms for 700ms",
-        "any: html 5%",
-        "any: truncate 5%",
-    ],
-}
 
 
 @pytest.fixture(scope="module")
@@ -82,88 +32,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox
 
 
 @pytest.fixture(autouse=True)
-def quick_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The engine's own patience, in a tenth of the time."""
-    monkeypatch.setattr(http, "READ_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(bodies, "STALL_S", 1.0)
-    monkeypatch.setattr(breaker, "OPENS_AFTER_S", 0.3)
-    monkeypatch.setattr(breaker, "PROBE_FIRST_S", 0.1)
-    kept = DEFAULT_POLICY.base_s, DEFAULT_POLICY.cap_s
-    # Frozen, and the default value of arguments, so that it can only be changed in place.
-    for name, value in (("base_s", 0.03), ("cap_s", 2.0)):
-        object.__setattr__(DEFAULT_POLICY, name, value)
-    yield
-    for name, value in zip(("base_s", "cap_s"), kept, strict=True):
-        object.__setattr__(DEFAULT_POLICY, name, value)
-
-
-class BadDay:
-    """Moves the store to a fresh project while rules are in force."""
-
-    def __init__(self, server: RunningSandbox, store: Store) -> None:
-        self.server = server
-        self._store = store
-        self._reader = SdkReader(server.url, server.api_key)
-        self._good: dict[str, dict[str, Any]] | None = None
-        self._projects = 0
-
-    def target(self) -> Target:
-        self._projects += 1
-        return Target(self.server.url, self.server.api_key, "e2e", f"day-{self._projects}")
-
-    @contextmanager
-    def rules(self, rules: list[str], seed: int) -> Generator[list[dict[str, Any]]]:
-        """Yields what will tell, after the block, how often each rule acted."""
-        assert self.server.call("PUT", "/admin/faults", {"rules": rules, "seed": seed})[0] == 200
-        told: list[dict[str, Any]] = []
-        try:
-            yield told
-        finally:
-            told += self.server.call("GET", "/admin/faults")[1]["rules"]
-            self.server.call("DELETE", "/admin/faults")
-
-    def migrate(self, target: Target) -> Any:
-        return migrate(
-            self._store.uri, target, artifact_roots={"mlflow-artifacts:/": f"{self._store.served}/"}
-        )
-
-    def read(self, target: Target) -> dict[str, dict[str, Any]]:
-        return {
-            run_id: comparable(run)
-            for run_id, run in self._reader.project(target.entity, target.project).items()
-        }
-
-    @property
-    def good(self) -> dict[str, dict[str, Any]]:
-        """What a day without faults leaves behind."""
-        if self._good is None:
-            target = self.target()
-            assert self.migrate(target).exit_status == 0
-            self._good = self.read(target)
-            assert len(self._good) == 12
-            assert sum(len(run["artifacts"]) for run in self._good.values()) == 5
-        return self._good
+def _in_a_hurry() -> Iterator[None]:
+    with in_a_hurry():
+        yield
 
 
 @pytest.fixture(scope="module")
 def day(server: RunningSandbox, store: Store) -> BadDay:
     return BadDay(server, store)
-
-
-def comparable(run: SdkRun) -> dict[str, Any]:
-    """All that a run holds but the moment of its import; also the order and number of rows and versions."""
-    return {name: value for name, value in vars(run).items() if name != "created_at"}
-
-
-def arrives_as_on_a_good_day(day: BadDay, rules: list[str], seed: int) -> None:
-    expected, target = day.good, day.target()
-    with day.rules(rules, seed) as told:
-        result = day.migrate(target)
-    assert [str(failure) for failure in result.failures] == []
-    assert result.exit_status == 0
-    # A client that is told of a quota need not run into it.
-    assert all(rule["acted"] or "quota" in rule["rule"] for rule in told), told
-    assert day.read(target) == expected
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -209,3 +85,11 @@ def test_rules_of_the_command_line_are_in_force_and_reported(store: Store, tmp_p
 @pytest.mark.parametrize("name", [*ALONE, *AT_ONCE])
 def test_so_it_is_wherever_the_faults_hit(day: BadDay, name: str, seed: int) -> None:
     arrives_as_on_a_good_day(day, {**ALONE, **AT_ONCE}[name], seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", combinations(ALONE, 2), ids=" + ".join)
+def test_any_two_faults_at_once_change_nothing_that_arrives(day: BadDay, names: tuple[str, str]) -> None:
+    rules = [rule for name in names for rule in ALONE[name]]
+    # One of them may leave nothing for the other to act on.
+    arrives_as_on_a_good_day(day, rules, seed=1, all_act=False)
