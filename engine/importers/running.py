@@ -18,6 +18,7 @@ from engine.records import Json
 from engine.transfer.engine import Engine
 from engine.transfer.events import Event
 from engine.transfer.options import Options
+from engine.waiting import result_of
 
 T = TypeVar("T")
 
@@ -131,4 +132,4 @@ def blocking(call: Callable[[], Awaitable[T]]) -> T:
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
     with start_blocking_portal("asyncio", backend_options={"use_uvloop": uvloop}) as portal:
-        return portal.call(call)
+        return result_of(portal.start_task_soon(call))

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from engine.errors import ConfigError
+from engine.waiting import result_of
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Loop:
             raise ConfigError("the Api is closed" if self._loop.is_closed() else "called from its own loop")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return result_of(future)
         except BaseException:
             future.cancel()
             raise

@@ -88,7 +88,7 @@ def test_so_it_is_wherever_the_faults_hit(day: BadDay, name: str, seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", combinations(ALONE, 2), ids=" + ".join)
+@pytest.mark.parametrize("names", list(combinations(ALONE, 2)), ids=" + ".join)
 def test_any_two_faults_at_once_change_nothing_that_arrives(day: BadDay, names: tuple[str, str]) -> None:
     rules = [rule for name in names for rule in ALONE[name]]
     # One of them may leave nothing for the other to act on.
