@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
-import anyio.to_thread
 import orjson
 
-from engine.errors import IntegrityError, NotFound, Unsupported
+from engine.errors import NotFound
 from engine.records import Artifact, ArtifactEntry, Blob, Json, Namespace, Run
 from engine.transfer.context import Context
 from engine.wandb import artifact_uris
@@ -21,6 +20,7 @@ from engine.wandb.artifact_uris import Reference
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.locating import read_bytes
+from engine.wandb.reading.manifests import read_manifest
 from engine.wandb.reading.pages import address, of_run, pages
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.reading.values import milliseconds, parse_object
@@ -33,7 +33,6 @@ HISTORY_TYPE: Final = "wandb-history"
 """The server's own exports of histories; whoever writes the history elsewhere gets them made there."""
 
 KIND = "entry"
-_MANIFEST_VERSION = 1
 
 
 async def list_artifacts(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[Artifact]:
@@ -107,7 +106,8 @@ async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerato
     """The entries that the manifest of a version has, with the addresses of their bytes.
 
     Raises:
-        Unsupported: the manifest is of a version that is not known.
+        IntegrityError: the manifest is not what the server says that it is.
+        Unsupported: it is of a version that is not known.
     """
     version_id, *home = orjson.loads(artifact.locator)
     subject = f"artifact {artifact.name}:v{artifact.version}"
@@ -115,7 +115,7 @@ async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerato
     node = data.get("artifact")
     if node is None or node.get("currentManifest") is None:
         raise NotFound("the version has no manifest that is open to you", side=client.side, subject=subject)
-    manifest = await _manifest(client, node["currentManifest"]["file"]["directUrl"], subject)
+    manifest = await read_manifest(client, version_id, node["currentManifest"], artifact.digest, subject)
     contents: dict[str, Json] = manifest["contents"]
     of = _Version(version_id, tuple(home), manifest.get("storagePolicyConfig") or {})
     names = _Names(client, subject)
@@ -155,33 +155,6 @@ class _Names:
             return None
         namespace = Namespace(home["entityName"], home["name"])
         return Reference(namespace, node["artifactSequence"]["name"], node["versionIndex"], "")
-
-
-async def _manifest(client: WandbClient, url: str, subject: str) -> dict[str, Json]:
-    pieces = read_bytes(client, Blob(path="manifest"), _same(url), f"manifest of {subject}", 0)
-    text = bytearray()
-    async with aclosing(pieces):
-        async for piece in pieces:
-            text += piece
-    try:
-        manifest = await anyio.to_thread.run_sync(orjson.loads, text)
-    except orjson.JSONDecodeError as error:
-        raise IntegrityError(
-            f"the manifest is no JSON: {error}", side=client.side, subject=subject, exc=error
-        ) from error
-    if manifest.get("version") != _MANIFEST_VERSION:
-        raise Unsupported(
-            f"the manifest is of version {manifest.get('version')!r}", side=client.side, subject=subject
-        )
-    found: dict[str, Json] = manifest
-    return found
-
-
-def _same(url: str) -> Callable[[int], Awaitable[str | None]]:
-    async def urls(_asked: int) -> str | None:
-        return url
-
-    return urls
 
 
 async def _files(

@@ -158,12 +158,18 @@ query ArtifactsOfRun(
 MANIFEST: Final = """
 query ManifestToRead($id: ID!, $perPage: Int!) {
   artifact(id: $id) {
-    currentManifest { file { directUrl } }
+    currentManifest { digest file { directUrl } }
     files(first: $perPage) {
       edges { cursor node { name directUrl sizeBytes } }
       pageInfo { endCursor hasNextPage }
     }
   }
+}
+"""
+
+MANIFEST_URL = """
+query ManifestUrlToRead($id: ID!) {
+  artifact(id: $id) { currentManifest { file { directUrl } } }
 }
 """
 

@@ -1,0 +1,87 @@
+"""Manifests of artifact versions, read until they are what the server says that they are."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import aclosing
+from typing import Final
+
+import anyio.to_thread
+import orjson
+
+from engine.errors import EngineError, IntegrityError, Unsupported
+from engine.records import Blob, Json
+from engine.wandb.client import WandbClient
+from engine.wandb.digests import artifact_digest, b64
+from engine.wandb.reading import documents
+from engine.wandb.reading.locating import read_bytes
+
+VERSION: Final = 1
+
+
+async def read_manifest(
+    client: WandbClient, version_id: str, told: Json, digest: str | None, subject: str
+) -> dict[str, Json]:
+    """The manifest of a version; what does not have its digest is asked for once more.
+
+    Args:
+        told: ``currentManifest`` as the server gave it.
+        digest: that of the version, which follows from the entries.
+
+    Raises:
+        IntegrityError: it has neither its own digest nor that of the version.
+        Unsupported: it is of a version that is not known.
+    """
+    try:
+        return await _fetched(client, version_id, told, digest, subject)
+    except IntegrityError:
+        return await _fetched(client, version_id, told, digest, subject)
+
+
+async def _fetched(
+    client: WandbClient, version_id: str, told: Json, digest: str | None, subject: str
+) -> dict[str, Json]:
+    async def urls(asked: int) -> str | None:
+        if not asked:
+            return str(told["file"]["directUrl"])
+        # A signed URL may have grown old while others were read.
+        data = await client.graphql(documents.MANIFEST_URL, {"id": version_id}, subject)
+        manifest = (data.get("artifact") or {}).get("currentManifest")
+        return None if manifest is None else str(manifest["file"]["directUrl"])
+
+    text = bytearray()
+    async with aclosing(
+        read_bytes(client, Blob(path="manifest"), urls, f"manifest of {subject}", 0)
+    ) as pieces:
+        async for piece in pieces:
+            text += piece
+    try:
+        return await anyio.to_thread.run_sync(_parsed, bytes(text), told.get("digest"), digest)
+    except EngineError as error:
+        error.side, error.subject = client.side, subject
+        raise
+
+
+def _parsed(text: bytes, own_digest: str | None, version_digest: str | None) -> dict[str, Json]:
+    try:
+        manifest = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise IntegrityError(f"the manifest is no JSON: {error}", exc=error) from error
+    # Servers that put manifests together themselves may tell no digest of the result.
+    whole = b64(hashlib.md5(text, usedforsecurity=False).digest()) == own_digest
+    if not whole and not _has_digest(manifest, version_digest):
+        raise IntegrityError("the manifest does not have the digest that the server tells of it")
+    if manifest.get("version") != VERSION:
+        raise Unsupported(f"the manifest is of version {manifest.get('version')!r}")
+    found: dict[str, Json] = manifest
+    return found
+
+
+def _has_digest(manifest: Json, digest: str | None) -> bool:
+    """Whether a version with these entries has this digest."""
+    if not isinstance(manifest, dict) or not isinstance(contents := manifest.get("contents"), dict):
+        return False
+    entries = [(path, entry.get("digest")) for path, entry in contents.items() if isinstance(entry, dict)]
+    if len(entries) < len(contents) or not all(isinstance(digest, str) for _, digest in entries):
+        return False
+    return artifact_digest(entries) == digest
