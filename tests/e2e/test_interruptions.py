@@ -328,7 +328,7 @@ def test_a_destination_that_stays_away_ends_it_and_the_same_command_goes_on(
 
     server.start()
     assert ended.status == 3, ended.said
-    assert re.search(r"stopped: destination: not answering for 1 s \[\w+ of 127.0.0.1:\d+\]", ended.text)
+    assert re.search(r"stopped: destination: not answering for 1 s", ended.text)
     assert "run the same command again when it is back; what arrived stays" in ended.text
     assert _migrate(rehearsal, server, state).wait().status == 0
     assert _arrived_at(server, state) == many.arrived

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,6 +14,7 @@ from engine.archive import ArchiveDestination
 from engine.records import HistoryChunk, HistoryRows, MetricPoints, Namespace, Run
 from engine.transfer.engine import Engine
 from tests.memory import MemoryRun, MemorySource
+from tests.peak import peak_bytes
 
 
 class Long(MemorySource):
@@ -52,4 +52,4 @@ async def archive(directory: Path, form: str, count: int) -> None:
 
 if __name__ == "__main__":
     anyio.run(archive, Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_bytes() // 2**20)

@@ -23,8 +23,9 @@ POINTS = 10_000_000
 LIMIT_MIB = 96
 
 READ = """
-import asyncio, resource, sys
+import asyncio, sys
 from tests.mlflow.reading import opened, runs_of
+from tests.peak import peak_bytes
 
 async def main():
     async with opened(sys.argv[1]) as source:
@@ -32,9 +33,9 @@ async def main():
         count, before = 0, None
         async for chunk in source.history(run):
             if before is None:
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                before = peak_bytes()
             count += len(chunk.batch)
-        print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+        print(count, (peak_bytes() - before) // 2**20)
 
 asyncio.run(main())
 """

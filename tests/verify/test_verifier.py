@@ -200,11 +200,11 @@ async def test_versions_in_another_order_are_found_also_between_runs() -> None:
 
 
 async def test_what_cannot_be_read_is_not_verified_and_no_difference() -> None:
-    source = Holding([a_run(), held("other")], faults={"history:r": CommError("no")})
+    source = Holding([a_run(), held("other")], faults={"history:r": CommError("no", remedy="wait")})
     findings = await Verifier(source, Holding([a_run(), held("other")])).run()
     assert told(findings) == []
     assert [(item.subject, item.reason) for item in findings.not_verified] == [
-        ("history of run r (first)", "no")
+        ("history of run r (first)", "no (wait)")
     ]
     assert (findings.exit_status, findings.counts.runs, findings.counts.artifacts) == (1, 2, 2)
 

@@ -5,7 +5,6 @@ python -m tests.wandb.uploading URL DIRECTORY SPOOL
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,12 +15,8 @@ from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Namespace, Project
 from engine.transfer.context import Context
 from engine.wandb import WandbDestination
+from tests.peak import peak_bytes
 from tests.wandb.making import a_run, contents
-
-
-def peak() -> int:
-    """Most bytes of memory that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 async def upload(url: str, directory: Path, spool: Path) -> None:
@@ -35,12 +30,12 @@ async def upload(url: str, directory: Path, spool: Path) -> None:
         project = Project(namespace=Namespace("", "memory"), id="1")
         namespace = (await destination.prepare([project]))[project.namespace]
         writer = await destination.open_run(a_run(), namespace)
-        before = peak()
+        before = peak_bytes()
         artifact = Artifact(namespace=project.namespace, name="files", type="data")
         receipt = await writer.write_artifact(artifact, entries(), contents({}))
         await writer.finish()
     assert receipt.files == len(list(directory.iterdir()))
-    print(peak() - before)
+    print(peak_bytes() - before)
 
 
 if __name__ == "__main__":

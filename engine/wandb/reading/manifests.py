@@ -81,7 +81,9 @@ def _has_digest(manifest: Json, digest: str | None) -> bool:
     """Whether a version with these entries has this digest."""
     if not isinstance(manifest, dict) or not isinstance(contents := manifest.get("contents"), dict):
         return False
-    entries = [(path, entry.get("digest")) for path, entry in contents.items() if isinstance(entry, dict)]
-    if len(entries) < len(contents) or not all(isinstance(digest, str) for _, digest in entries):
-        return False
+    entries: list[tuple[str, str]] = []
+    for path, entry in contents.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("digest"), str):
+            return False
+        entries.append((path, entry["digest"]))
     return artifact_digest(entries) == digest
