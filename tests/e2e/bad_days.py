@@ -10,7 +10,8 @@ import pytest
 
 from engine import bodies, http
 from engine.transfer.throttling import breaker
-from engine.transfer.throttling.retry import DEFAULT_POLICY
+from engine.transfer.throttling.retry import DEFAULT_POLICY, RetryPolicy
+from engine.wandb import client
 from tests.e2e.transfers import Target, migrate
 from tests.sdk_reader import SdkReader, SdkRun
 from tests.servers import RunningSandbox
@@ -72,6 +73,9 @@ def in_a_hurry() -> Iterator[None]:
         object.__setattr__(DEFAULT_POLICY, name, value)
     try:
         with pytest.MonkeyPatch.context() as patch:
+            # Who asks a server for the first time does not insist, because it may be a wrong address;
+            # here bad days begin at once.
+            patch.setattr(client, "_HELLO", RetryPolicy(attempts=20, base_s=0.03, cap_s=0.5))
             patch.setattr(http, "READ_TIMEOUT_S", 1.0)
             patch.setattr(bodies, "STALL_S", 1.0)
             patch.setattr(breaker, "OPENS_AFTER_S", 0.3)
