@@ -1,11 +1,12 @@
 """The throttle over real sockets, beside fixed concurrency with backoff and botocore's adaptive mode.
 
-    python benchmarks/throttle.py [--only SCENARIO] [--clients ours,backoff,botocore]
+    python benchmarks/throttle.py [--only SCENARIO] [--clients ours,backoff,botocore] [--times 2] [--alone]
 
 One process serves PUTs like an object store with a token bucket and answers ``SlowDown`` beyond it; clients
 are processes of their own with an endless backlog. Goodput is what the server accepted of the tokens that
 it had to give; rejects are counted after a warm-up of 10 s; recovery is the time to 90 % of a raised limit.
-``pip install boto3`` adds the row of botocore.
+The three kinds of clients of a scenario run at the same time, each with a server of its own, unless
+``--alone``; ``--times`` makes everything last so many times as long. Botocore's row needs ``boto3``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,18 @@ class Scenario:
     def rate(self, at: float) -> float:
         return next(rate for start, rate in reversed(self.levels) if at >= start)
 
+    def times(self, factor: float) -> Scenario:
+        levels = tuple((at * factor, rate) for at, rate in self.levels)
+        return replace(self, levels=levels, length_s=round(self.length_s * factor))
+
 
 SCENARIOS = {
-    "steady 200/s": Scenario(((0, 200),), 40),
-    "step down 300 → 100/s": Scenario(((0, 300), (20, 100)), 45),
-    "step up 100 → 200/s": Scenario(((0, 100), (25, 200)), 55),
-    "bursty, bucket of 0.1 s": Scenario(((0, 200),), 40, burst_s=0.1),
-    "two processes, 200/s": Scenario(((0, 200),), 60, processes=2),
+    "steady 200/s": Scenario(((0, 200),), 20),
+    "step down 300 → 100/s": Scenario(((0, 300), (12, 100)), 26),
+    "step up 100 → 200/s": Scenario(((0, 100), (12, 200)), 26),
+    "step up 50 → 400/s": Scenario(((0, 50), (10, 400)), 34),
+    "bursty, bucket of 0.1 s": Scenario(((0, 200),), 20, burst_s=0.1),
+    "two processes, 200/s": Scenario(((0, 200),), 28, processes=2),
 }
 
 
@@ -100,8 +106,8 @@ class Server:
         return web.json_response({"accepted": self.accepted, "rejected": self.rejected, "given": self.given})
 
 
-async def serve(name: str) -> None:
-    server = Server(SCENARIOS[name])
+async def serve(name: str, times: str) -> None:
+    server = Server(SCENARIOS[name].times(float(times)))
     app = web.Application()
     app.router.add_put("/bucket/{client}/{key:.*}", server.put)
     app.router.add_get("/tally", server.tally)
@@ -172,9 +178,9 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, __file__, *arguments], text=True, **options)
 
 
-async def measure(name: str, kind: str) -> dict[str, Any]:
-    scenario = SCENARIOS[name]
-    processes = [start("serve", name, stdout=subprocess.PIPE)]
+async def measure(name: str, kind: str, times: float) -> dict[str, Any]:
+    scenario = SCENARIOS[name].times(times)
+    processes = [start("serve", name, str(times), stdout=subprocess.PIPE)]
     try:
         assert processes[0].stdout is not None
         url = f"http://127.0.0.1:{int(processes[0].stdout.readline())}"
@@ -187,6 +193,10 @@ async def measure(name: str, kind: str) -> dict[str, Any]:
         for process in processes:
             process.kill()
             process.wait()
+
+
+async def measure_all(name: str, kinds: list[str], times: float) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(measure(name, kind, times) for kind in kinds))
 
 
 def judge(scenario: Scenario, tally: dict[str, Any]) -> str:
@@ -213,8 +223,8 @@ def judge(scenario: Scenario, tally: dict[str, Any]) -> str:
 def main() -> None:
     if len(sys.argv) > 2 and sys.argv[1] in ("serve", "ours", "backoff", "botocore"):
         match sys.argv[1:]:
-            case ["serve", name]:
-                asyncio.run(serve(name))
+            case ["serve", name, times]:
+                asyncio.run(serve(name, times))
             case ["botocore", url, client]:
                 botocore(url, client)
             case [kind, url, client]:
@@ -225,16 +235,19 @@ def main() -> None:
     )
     parser.add_argument("--only", default="")
     parser.add_argument("--clients", default="ours,backoff,botocore")
+    parser.add_argument("--times", type=float, default=1.0, help="last so many times as long")
+    parser.add_argument("--alone", action="store_true", help="one client after the other")
     parser.add_argument("--json", type=Path, help="also write the raw tallies there")
     options = parser.parse_args()
     raw: dict[str, Any] = {}
+    kinds = options.clients.split(",")
     print(f"{'scenario':26} {'client':9} {'goodput':>8} {'rejected':>9} {'recovery':>9} {'Jain':>7}")
-    for name, scenario in SCENARIOS.items():
-        if options.only not in name:
-            continue
-        for kind in options.clients.split(","):
-            tally = raw[f"{name}/{kind}"] = asyncio.run(measure(name, kind))
-            print(f"{name:26} {kind:9} {judge(scenario, tally)}", flush=True)
+    for name in (name for name in SCENARIOS if options.only in name):
+        for together in [[kind] for kind in kinds] if options.alone else [kinds]:
+            tallies = asyncio.run(measure_all(name, together, options.times))
+            for kind, tally in zip(together, tallies, strict=True):
+                raw[f"{name}/{kind}"] = tally
+                print(f"{name:26} {kind:9} {judge(SCENARIOS[name].times(options.times), tally)}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(raw))
 

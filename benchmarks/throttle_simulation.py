@@ -88,6 +88,7 @@ SCENARIOS = {
     "step down 500 → 100/s": Scenario(steps((0, 500), (60, 100))),
     "step up 100 → 200/s": Scenario(steps((0, 100), (60, 200)), raised_at=60),
     "step up 100 → 800/s": Scenario(steps((0, 100), (60, 800)), raised_at=60),
+    "step up 50 → 400/s": Scenario(steps((0, 50), (60, 400)), raised_at=60),
     "step up 100 → 150/s": Scenario(steps((0, 100), (60, 150)), raised_at=60),
     "bursty: bucket of 0.1 s": Scenario(steady(500), burst_s=0.1),
     "bursty: bucket of 5 s": Scenario(steady(100), burst_s=5.0),
