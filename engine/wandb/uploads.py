@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ SMALL = MIB
 
 STREAMED = 2 * MIB
 """Memory that one streamed upload needs at most: a piece of the source's, and the buffers of two sockets."""
+
+RESENDS = 3
 
 SLOW_READ_S = 0.002
 """A piece that takes longer did not come from the page cache."""
@@ -228,13 +231,14 @@ class Uploader:
     ) -> Response:
         """PUT ``size`` bytes of a payload without credentials; the URL carries its own.
 
-        Bytes that turn out to be wrong, on the way from the source or at the store, are sent once more.
+        Bytes that came wrong from the source are read once more, and bytes that arrived wrong at the store
+        are sent up to ``RESENDS`` more times, like those that a store refuses because of their digest.
 
         Args:
             md5: base64 MD5 of these bytes, to compare with the store's.
 
         Raises:
-            IntegrityError: the bytes were wrong twice.
+            IntegrityError: the bytes stay wrong.
             EngineError: of the class that fits the answer, or what reading the payload raised.
         """
         url = self.client.absolute(url)
@@ -252,10 +256,14 @@ class Uploader:
             self._check(url, sent, answer, md5, subject, again=again)
             return answer
 
-        try:
-            return await once(again=False)
-        except IntegrityError:
-            return await once(again=True)
+        failed: Counter[Side] = Counter()
+        while True:
+            try:
+                return await once(again=failed.total() > 0)
+            except IntegrityError as error:
+                failed[error.side] += 1
+                if failed[error.side] > (RESENDS if error.side is self.client.side else 1):
+                    raise
 
     async def _put(
         self, url: str, headers: Mapping[str, str], payload: Payload, size: int, offset: int, subject: str

@@ -147,9 +147,10 @@ def arrives_as_on_a_good_day(day: BadDay, rules: list[str], seed: int, *, all_ac
     expected, target = day.good, day.target()
     with day.rules(rules, seed) as told:
         result = day.migrate(target)
-    assert [str(failure) for failure in result.failures] == []
+    assert not result.failures, "\n".join(map(str, result.failures))
     assert result.exit_status == 0
     # A client that is told of a quota need not run into it.
     acted = all if all_act else any
     assert acted(rule["acted"] or "quota" in rule["rule"] for rule in told), told
-    assert day.read(target) == expected
+    arrived = day.read(target)
+    assert arrived == expected, [run for run in expected if arrived.get(run) != expected[run]]

@@ -17,7 +17,17 @@ from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.client import connect
 from engine.wandb.digests import md5_b64
 from engine.wandb.lanes import Lanes
-from engine.wandb.uploads import PIECE, SMALL, AtSource, InMemory, OnDisk, Payload, Uploader, md5_of_etag
+from engine.wandb.uploads import (
+    PIECE,
+    RESENDS,
+    SMALL,
+    AtSource,
+    InMemory,
+    OnDisk,
+    Payload,
+    Uploader,
+    md5_of_etag,
+)
 from tests.wandb.making import contents
 
 pytestmark = pytest.mark.anyio
@@ -74,8 +84,8 @@ async def test_what_the_store_received_wrongly_is_sent_once_more(store: Store, u
     assert store.received == [CONTENT, CONTENT]
 
 
-async def test_what_is_received_wrongly_twice_fails_and_is_named(store: Store, uploader: Uploader):
-    store.etags = [OTHER, OTHER]
+async def test_what_is_always_received_wrongly_fails_and_is_named(store: Store, uploader: Uploader):
+    store.etags = [OTHER] * (1 + RESENDS)
     with pytest.raises(IntegrityError, match=r"received other bytes.*file x"):
         await send(uploader)
     await send(uploader)
