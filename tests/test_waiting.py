@@ -27,9 +27,10 @@ def later(seconds: float, call: object, *arguments: object) -> threading.Timer:
 @pytest.fixture
 def _waits_go_on_after_signals() -> Iterator[None]:
     """As a library leaves it that has a signal handler of its own."""
+    others = signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.siginterrupt(signal.SIGINT, False)
     yield
-    signal.siginterrupt(signal.SIGINT, True)
+    signal.signal(signal.SIGINT, others)
 
 
 def test_the_result_is_given_as_soon_as_it_is_there() -> None:

@@ -203,7 +203,9 @@ class WandbSource:
                 yield view
 
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
-        async with aclosing(artifacts.list_entries(self._client, artifact)) as found:
+        # Of a copy that is checked, what is wrong is found entry by entry.
+        as_it_is = self._side is Side.DESTINATION
+        async with aclosing(artifacts.list_entries(self._client, artifact, as_it_is=as_it_is)) as found:
             async for entry in found:
                 yield entry
 

@@ -165,10 +165,14 @@ def test_requests_are_those_that_are_sent(ordinary: Store, own: RunningSandbox):
     plan = plan_of(sides(uri, own, "requests", roots=roots))
     _, sent = moved_by(sides(uri, own, "requests", roots=roots))
 
-    foretold = {name: plan.requests[f"destination {name}"].about for name in ("filestream", "objects")}
-    assert foretold == {name: sent[name] for name in foretold}
+    foretold = {
+        name: plan.requests[f"destination {name}"].about for name in ("filestream", "objects", "graphql")
+    }
+    assert foretold["filestream"] == sent["filestream"]
+    # Of files with the same content, one that has arrived before need not be sent.
+    assert 0 <= foretold["objects"] - sent["objects"] <= 1
     looking = 4
-    assert 0 <= sent["graphql"] - plan.requests["destination graphql"].about <= looking
+    assert 0 <= sent["graphql"] - foretold["graphql"] <= looking
 
 
 @pytest.mark.parametrize("route", ["sqlite", "server"])

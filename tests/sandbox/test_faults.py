@@ -405,6 +405,14 @@ async def test_requests_at_once_are_counted_one_by_one(tmp_path: Path):
         assert client.faults.describe()["rules"][0]["matched"] == 12
 
 
+async def test_a_window_after_some_requests_begins_with_the_last_of_them(tmp_path: Path):
+    async with serving(tmp_path, "graphql: 500 for 300ms after 2 requests") as client:
+        client.clock[0] += 0.4
+        assert [(await client.graphql())[0] for _ in range(4)] == [200, 200, 500, 500]
+        client.clock[0] += 0.4
+        assert (await client.graphql())[0] == 200
+
+
 # -- while it runs
 
 

@@ -30,7 +30,7 @@ class When:
 
     Attributes:
         share: of the matching requests, drawn one by one.
-        skip: so many matching requests are let through first.
+        skip: so many matching requests are let through first, and the window counts from the last of them.
         most: times at most.
         begin_s: not before.
         length_s: and for so long,
@@ -83,12 +83,15 @@ class Rule:
 
     def is_due(self, now: float) -> bool:
         """Whether it is the turn of the next request that fits; counts the request."""
-        if not self.when.includes(now - self.began):
+        let_through = self.matched < self.when.skip
+        if let_through:
+            self.began = now
+        elif not self.when.includes(now - self.began):
             return False
         self.matched += 1
         # Drawn always, so that the n-th request has the n-th number.
         hit = self.draw.random() < self.when.share
-        return hit and self.when.skip < self.matched and self.acted < self.when.most
+        return hit and not let_through and self.acted < self.when.most
 
     def describe(self) -> dict[str, Any]:
         return {"id": self.number, "rule": self.text, "matched": self.matched, "acted": self.acted}

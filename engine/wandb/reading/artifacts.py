@@ -102,8 +102,13 @@ def _is_of(alias: Mapping[str, Json], collection_id: str, name: str) -> bool:
     return bool(collection["id"] == collection_id)
 
 
-async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
+async def list_entries(
+    client: WandbClient, artifact: Artifact, *, as_it_is: bool = False
+) -> AsyncGenerator[ArtifactEntry]:
     """The entries that the manifest of a version has, with the addresses of their bytes.
+
+    Args:
+        as_it_is: also of a manifest that is not what the server says that it is.
 
     Raises:
         IntegrityError: the manifest is not what the server says that it is.
@@ -115,7 +120,9 @@ async def list_entries(client: WandbClient, artifact: Artifact) -> AsyncGenerato
     node = data.get("artifact")
     if node is None or node.get("currentManifest") is None:
         raise NotFound("the version has no manifest that is open to you", side=client.side, subject=subject)
-    manifest = await read_manifest(client, version_id, node["currentManifest"], artifact.digest, subject)
+    manifest = await read_manifest(
+        client, version_id, node["currentManifest"], artifact.digest, subject, as_it_is=as_it_is
+    )
     contents: dict[str, Json] = manifest["contents"]
     of = _Version(version_id, tuple(home), manifest.get("storagePolicyConfig") or {})
     names = _Names(client, subject)

@@ -48,7 +48,7 @@ async def test_the_documented_example_reads_every_system(
         0
     ]
     names: dict[str, Any] = {}
-    exec(example.rpartition("\n\nawait")[0], names)
+    exec(example.partition("\n\n\n(\n    await")[0], names)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.create_experiment("e", str(tmp_path / "artifacts"))
     run = client.create_run(experiment).info.run_id
