@@ -26,7 +26,7 @@ READING = {
         "objects GET: shorten once after 2 requests",
         "objects GET: shorten once after 9 requests",
     ],
-    # Bytes that are wrong twice are a broken file, and only one wrong download is surely never the same twice.
+    # One only: bytes that come wrong twice are a broken file.
     "a download with a wrong bit": ["objects GET: corrupt response once after 4 requests"],
     "resets before downloads": ["objects GET: reset 20%"],
     "resets in downloads": ["objects GET: reset mid-response 20%"],
