@@ -30,6 +30,7 @@ from engine.records import (
     HistorySize,
     Json,
     Namespace,
+    Portfolio,
     Project,
     Receipt,
     Run,
@@ -167,6 +168,8 @@ class CollectionWriter(Protocol):
 
         Raises:
             Conflict: the number cannot be had.
+            Recreated: it could not be had, so that the collection was deleted, as the user allows; a new
+                writer has to bring all versions.
             IntegrityError: its content is not what the source says it is.
         """
         ...
@@ -175,6 +178,55 @@ class CollectionWriter(Protocol):
         """Make everything said of the collection, and of those versions that are there, as it is now.
 
         Also takes away whatever served only to keep the numbers.
+        """
+        ...
+
+
+@runtime_checkable
+class CollectionForeteller(Protocol):
+    """What a ``CollectionDestination`` is too if it can tell beforehand what will not go as it should."""
+
+    async def foretell_collection(
+        self, collection: Collection, versions: Sequence[Version], namespace: Namespace
+    ) -> Problem | None:
+        """Why versions cannot have their numbers, or what would be deleted so that they can; reads only."""
+        ...
+
+
+@runtime_checkable
+class LinkSource(Protocol):
+    """What a ``CollectionSource`` is too if versions can be linked into collections that own none of them.
+
+    Those are brought after all versions, if the destination takes them.
+    """
+
+    def portfolios(self, project: Project) -> AsyncGenerator[Collection]:
+        """Those of a project. Those elsewhere that link to its versions are told with the versions."""
+        ...
+
+    async def portfolio(self, collection: Collection) -> Portfolio:
+        """All that is said of a portfolio now, and all its links.
+
+        Raises:
+            NotFound: it was deleted meanwhile, or may not be seen.
+        """
+        ...
+
+
+@runtime_checkable
+class LinkDestination(Protocol):
+    """What a ``CollectionDestination`` is too if it takes links."""
+
+    async def write_portfolio(self, portfolio: Portfolio, *, whole: bool) -> Receipt:
+        """Make the links, each under its number, and say of them what is said; takes no link away.
+
+        Args:
+            whole: False if only some versions were asked for, so that the others need not be there.
+
+        Raises:
+            NotFound: the registry that it belongs to is not there.
+            Conflict: something else has its name.
+            NotYet: a version is not there that may still come; the links after it were not made.
         """
         ...
 
@@ -332,6 +384,7 @@ class SystemOptions:
         artifact_roots: prefixes of artifact URIs to replace, for stores that were moved.
         ids: ``keep``, ``suffix`` or ``new``: what becomes of the ids of runs; see ``docs/ledger.md``.
         experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B; None: by the URI.
+        recreate: delete a collection of artifact versions whose numbers cannot be kept otherwise.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -339,6 +392,7 @@ class SystemOptions:
     artifact_roots: Mapping[str, str] = field(default_factory=dict)
     experiments_as: str | None = None
     ids: str = "keep"
+    recreate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

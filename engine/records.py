@@ -68,6 +68,11 @@ class RunState(StrEnum):
         """Whether nothing more is to be expected of the run."""
         return self in (RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.KILLED)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody may be writing to the run right now."""
+        return self in (RunState.RUNNING, RunState.PREEMPTING)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -333,6 +338,18 @@ class RunRef:
     id: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class VersionRef:
+    """An artifact version, wherever it is: the collection that owns it, and its number there."""
+
+    namespace: Namespace
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}:v{self.number}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """One artifact version of a collection, and its lineage.
@@ -342,6 +359,7 @@ class Version:
         used_by: the runs that read it.
         step: where the run stood that logged it, as the source counts.
         client_ids: other ids by which rows and summaries of runs may speak of it.
+        portfolios: where it is linked; it is enough if they tell how they can be found.
     """
 
     artifact: Artifact
@@ -349,11 +367,40 @@ class Version:
     step: int | None = None
     used_by: tuple[RunRef, ...] = ()
     client_ids: tuple[str, ...] = ()
+    portfolios: tuple[Collection, ...] = ()
 
     @property
     def number(self) -> int:
         assert self.artifact.version is not None, "versions of a collection have numbers"
         return self.artifact.version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A version as a member of a portfolio.
+
+    Attributes:
+        number: that it has there.
+        target: the version itself.
+        aliases: that it has there.
+    """
+
+    number: int
+    target: VersionRef
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """A collection of links to versions that other collections own, as registries have them.
+
+    Attributes:
+        collection: what is said of it.
+        links: in the order of their numbers.
+    """
+
+    collection: Collection
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,8 +411,9 @@ class Selection:
         projects: names, ids, or ``re:REGEX`` patterns of projects/experiments; empty means all.
         filter: run filter in the source's own language (MLflow filter string, W&B Mongo JSON).
         since: only runs that started at or after this time (ms).
-        limit: at most this many runs.
+        limit: at most this many runs; a transfer does not count those that it finds to have arrived before.
         include_deleted: also experiments and runs in the trash.
+        live: also runs that go on, as far as they are.
     """
 
     projects: tuple[str, ...] = ()
@@ -373,11 +421,16 @@ class Selection:
     since: int | None = None
     limit: int | None = None
     include_deleted: bool = False
+    live: bool = True
 
     @property
     def is_partial(self) -> bool:
         """Whether it may name some runs of a project and not others."""
-        return self.filter is not None or self.since is not None or self.limit is not None
+        return not (self.filter is None and self.since is None and self.limit is None and self.live)
+
+    def takes(self, run: Run) -> bool:
+        """What a source need not ask its store for: whether a run may go on."""
+        return self.live or not run.state.is_live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
