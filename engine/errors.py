@@ -127,7 +127,7 @@ class NotYet(EngineError):
 
 
 class Recreated(EngineError):
-    """A collection was deleted, as the user allowed, and has to be written again from its first version on."""
+    """A collection was deleted, as the user allowed, and has to be written again from its first version."""
 
 
 class Unsupported(EngineError):
