@@ -231,6 +231,11 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             f"{escape(example.detail)}",
             highlight=False,
         )
+    if result.runs_live:
+        console.print(
+            f"{counted(result.runs_live, 'run')} still going on at the source: what there was has arrived; "
+            "the same command brings the rest."
+        )
     if result.runs_skipped and result.runs_skipped == result.runs_found:
         console.print("Nothing changed since the last time, so nothing was written.")
     _old_ledger(console, result)

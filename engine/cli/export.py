@@ -44,6 +44,7 @@ def export(
     since: asked.Since = None,
     limit: asked.Limit = None,
     include_deleted: asked.IncludeDeleted = False,
+    live: asked.Live = True,
     keys: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,7 +100,12 @@ def export(
         origin = Choice(origin, keys=keys or None, filter_text=filter if local else None)
     options = Options(
         selection=asked.selection(
-            experiment=experiment, filter_by=filter, since=since, limit=limit, deleted=include_deleted
+            experiment=experiment,
+            filter_by=filter,
+            since=since,
+            limit=limit,
+            deleted=include_deleted,
+            live=live,
         ),
         history=history,
         files=files,

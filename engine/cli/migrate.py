@@ -38,6 +38,7 @@ def migrate(
     since: asked.Since = None,
     limit: asked.Limit = None,
     include_deleted: asked.IncludeDeleted = False,
+    live: asked.Live = True,
     history: asked.History = True,
     files: asked.Files = True,
     artifacts: asked.Artifacts = True,
@@ -133,7 +134,12 @@ def migrate(
     mapping = asked.mapping_of(map_file)
     options = Options(
         selection=asked.selection(
-            experiment=experiment, filter_by=filter, since=since, limit=limit, deleted=include_deleted
+            experiment=experiment,
+            filter_by=filter,
+            since=since,
+            limit=limit,
+            deleted=include_deleted,
+            live=live,
         ),
         history=history,
         files=files,

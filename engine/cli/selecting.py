@@ -60,10 +60,24 @@ Since: TypeAlias = Annotated[
     str | None, typer.Option(help="Only runs started at or after this date.", rich_help_panel=WHAT)
 ]
 Limit: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, help="At most this many runs.", rich_help_panel=WHAT)
+    int | None,
+    typer.Option(
+        min=0,
+        help="At most this many runs; a migration does not count those that arrived before.",
+        rich_help_panel=WHAT,
+    ),
 ]
 IncludeDeleted: TypeAlias = Annotated[
     bool, typer.Option(help="Also experiments and runs in the trash.", rich_help_panel=WHAT)
+]
+Live: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--live/--no-live",
+        help="Also runs that still go on, as far as they are; the same command brings the rest later, and "
+        "until then nothing certifies them.",
+        rich_help_panel=WHAT,
+    ),
 ]
 History: TypeAlias = Annotated[
     bool, typer.Option("--history/--no-history", help="Metric histories.", rich_help_panel=WHAT)
@@ -250,6 +264,7 @@ def selection(
     since: str | None,
     limit: int | None,
     deleted: bool,
+    live: bool,
 ) -> Selection:
     """Which part of a source is meant.
 
@@ -262,6 +277,7 @@ def selection(
         since=arguments.time_ms(since) if since else None,
         limit=limit,
         include_deleted=deleted,
+        live=live,
     )
 
 

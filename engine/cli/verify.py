@@ -61,6 +61,7 @@ def verify(
     since: asked.Since = None,
     limit: asked.Limit = None,
     include_deleted: asked.IncludeDeleted = False,
+    live: asked.Live = True,
     history: asked.History = True,
     files: asked.Files = True,
     artifacts: asked.Artifacts = True,
@@ -100,7 +101,12 @@ def verify(
     options = VerifyOptions(
         level=Level.DEEP if deep else level,
         selection=asked.selection(
-            experiment=experiment, filter_by=filter, since=since, limit=limit, deleted=include_deleted
+            experiment=experiment,
+            filter_by=filter,
+            since=since,
+            limit=limit,
+            deleted=include_deleted,
+            live=live,
         ),
         parts=Options(history=history, files=files, artifacts=artifacts).parts,
         remap=mapping.places(arguments.pairs(remap or (), "--remap")),
@@ -299,9 +305,13 @@ def _as_migrated(options: Options, result: Result, level: Level) -> VerifyOption
     failed: Mapping[str, str] = {
         failure.run or failure.subject: f"did not arrive: {failure.message}" for failure in result.failures
     }
+    selection = options.selection
+    if selection.limit is not None:
+        # It was one of work: this many were found on the way, with those that had arrived before.
+        selection = replace(selection, limit=result.runs_found)
     return VerifyOptions(
         level=level,
-        selection=options.selection,
+        selection=selection,
         parts=options.parts,
         remap=options.remap,
         failed=failed,

@@ -17,9 +17,9 @@ from engine.importers.results import ImportResult
 from engine.importers.running import (
     Observer,
     Transfer,
-    blocking,
     checked_url,
     defaults,
+    plain,
     run_all,
     server,
     with_workers,
@@ -147,10 +147,13 @@ class MlflowImporter:
         return mlflow.MlflowClient(self.mlflow_tracking_uri, self.mlflow_registry_uri)
 
     def collect_runs(self, *, limit: int | None = None) -> CollectedRuns:
-        """All active runs of the store, or the first ``limit`` of them; nothing is listed yet."""
+        """All active runs of the store, or ``limit`` of them; nothing is listed yet.
+
+        An import takes the first ones that have not arrived before, iteration the first ones.
+        """
         return CollectedRuns(self, limit)
 
-    def import_runs(
+    async def import_runs_async(
         self,
         runs: Iterable[MlflowRun],
         *,
@@ -177,31 +180,6 @@ class MlflowImporter:
             ImportFailures: something did not arrive; everything else did.
             EngineError: the import could not begin or not go on.
         """
-        return blocking(
-            partial(
-                self.import_runs_async,
-                runs,
-                artifacts=artifacts,
-                namespace=namespace,
-                parallel=parallel,
-                max_workers=max_workers,
-                incremental=incremental,
-                raise_on_error=raise_on_error,
-            )
-        )
-
-    async def import_runs_async(
-        self,
-        runs: Iterable[MlflowRun],
-        *,
-        artifacts: bool = True,
-        namespace: Namespace | None = None,
-        parallel: bool = True,
-        max_workers: int | None = None,
-        incremental: bool = True,
-        raise_on_error: bool = True,
-    ) -> ImportResult:
-        """As ``import_runs``; cancelled, it leaves what arrived."""
         options = replace(
             with_workers(self._options, parallel=parallel, max_workers=max_workers),
             artifacts=artifacts,
@@ -221,6 +199,8 @@ class MlflowImporter:
                 for uri, ids in chosen.items()
             ]
         return await run_all(transfers, on_event=self._on_event, raise_on_error=raise_on_error)
+
+    import_runs = plain(import_runs_async)
 
     def _destination(self, namespace: Namespace | None) -> Destination:
         if namespace is not None and not (namespace.entity and namespace.project):

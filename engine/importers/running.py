@@ -6,8 +6,9 @@ import importlib.util
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
@@ -21,6 +22,8 @@ from engine.transfer.options import Options
 from engine.waiting import result_of
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Owner = TypeVar("Owner")
 
 Observer: TypeAlias = Callable[[Event], object]
 
@@ -103,7 +106,8 @@ async def run_all(
     for transfer in transfers:
         options = transfer.options
         if (limit := options.selection.limit) is not None:
-            left = limit - done.runs_found
+            # What was there already is no work.
+            left = limit - (done.runs_found - done.runs_skipped)
             if left <= 0:
                 break
             options = replace(options, selection=replace(options.selection, limit=left))
@@ -133,3 +137,15 @@ def blocking(call: Callable[[], Awaitable[T]]) -> T:
     uvloop = importlib.util.find_spec("uvloop") is not None
     with start_blocking_portal("asyncio", backend_options={"use_uvloop": uvloop}) as portal:
         return result_of(portal.start_task_soon(call))
+
+
+def plain(method: Callable[Concatenate[Owner, P], Awaitable[T]]) -> Callable[Concatenate[Owner, P], T]:
+    """The twin of a coroutine method that is called without ``await``; see ``blocking``."""
+
+    @wraps(method)
+    def call(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return blocking(partial(method, self, *args, **kwargs))
+
+    call.__name__ = method.__name__.removesuffix("_async")
+    call.__qualname__ = method.__qualname__.removesuffix("_async")
+    return call

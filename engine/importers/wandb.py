@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from itertools import count
 
 from engine.errors import Side
@@ -16,9 +15,9 @@ from engine.importers.results import ImportResult
 from engine.importers.running import (
     Observer,
     Transfer,
-    blocking,
     checked_url,
     defaults,
+    plain,
     run_all,
     server,
     with_workers,
@@ -82,7 +81,7 @@ class WandbImporter:
 
     # -- runs --------------------------------------------------------------------------------------
 
-    def import_runs(
+    async def import_runs_async(
         self,
         *,
         namespaces: Iterable[Namespace] | None = None,
@@ -107,7 +106,7 @@ class WandbImporter:
         """Import runs without their artifacts.
 
         Args:
-            limit: at most so many runs.
+            limit: at most so many runs, not counting those that arrived before.
             metadata: ``wandb-metadata.json``; and so on, see ``engine.importers.parts.Parts``.
             ids: only runs with these ids.
             skip_ids: no runs with these.
@@ -118,53 +117,6 @@ class WandbImporter:
             ImportFailures: something did not arrive; everything else did.
             EngineError: the import could not begin or not go on.
         """
-        return blocking(
-            partial(
-                self.import_runs_async,
-                namespaces=namespaces,
-                remapping=remapping,
-                parallel=parallel,
-                incremental=incremental,
-                max_workers=max_workers,
-                limit=limit,
-                metadata=metadata,
-                files=files,
-                media=media,
-                code=code,
-                history=history,
-                summary=summary,
-                terminal_output=terminal_output,
-                ids=ids,
-                skip_ids=skip_ids,
-                start_date=start_date,
-                filters=filters,
-                raise_on_error=raise_on_error,
-            )
-        )
-
-    async def import_runs_async(
-        self,
-        *,
-        namespaces: Iterable[Namespace] | None = None,
-        remapping: Remapping | None = None,
-        parallel: bool = True,
-        incremental: bool = True,
-        max_workers: int | None = None,
-        limit: int | None = None,
-        metadata: bool = True,
-        files: bool = True,
-        media: bool = True,
-        code: bool = True,
-        history: bool = True,
-        summary: bool = True,
-        terminal_output: bool = True,
-        ids: Collection[str] | None = None,
-        skip_ids: Collection[str] | None = None,
-        start_date: str | datetime | None = None,
-        filters: Mapping[str, Json] | None = None,
-        raise_on_error: bool = True,
-    ) -> ImportResult:
-        """As ``import_runs``; cancelled, it leaves what arrived."""
         selection = Selection(
             filter=run_filter(ids, skip_ids, filters),
             since=None if start_date is None else milliseconds(start_date),
@@ -188,9 +140,11 @@ class WandbImporter:
         )
         return await self._run(namespaces, remapping, options, raise_on_error, parts=parts)
 
+    import_runs = plain(import_runs_async)
+
     # -- everything --------------------------------------------------------------------------------
 
-    def import_all(
+    async def import_all_async(
         self,
         *,
         runs: bool = True,
@@ -207,39 +161,16 @@ class WandbImporter:
             ImportFailures: something did not arrive; everything else did.
             EngineError: the import could not begin or not go on.
         """
-        return blocking(
-            partial(
-                self.import_all_async,
-                runs=runs,
-                artifacts=artifacts,
-                reports=reports,
-                namespaces=namespaces,
-                incremental=incremental,
-                remapping=remapping,
-                raise_on_error=raise_on_error,
-            )
-        )
-
-    async def import_all_async(
-        self,
-        *,
-        runs: bool = True,
-        artifacts: bool = True,
-        reports: bool = True,
-        namespaces: Iterable[Namespace] | None = None,
-        incremental: bool = True,
-        remapping: Remapping | None = None,
-        raise_on_error: bool = True,
-    ) -> ImportResult:
-        """As ``import_all``; cancelled, it leaves what arrived."""
         options = replace(
             self._options, runs=runs, artifacts=artifacts, reports=reports, incremental=incremental
         )
         return await self._run(namespaces, remapping, options, raise_on_error)
 
+    import_all = plain(import_all_async)
+
     # -- artifacts ---------------------------------------------------------------------------------
 
-    def import_artifact_sequences(
+    async def import_artifact_sequences_async(
         self,
         *,
         namespaces: Iterable[Namespace] | None = None,
@@ -260,31 +191,6 @@ class WandbImporter:
             ImportFailures: something did not arrive; everything else did.
             EngineError: the import could not begin or not go on.
         """
-        return blocking(
-            partial(
-                self.import_artifact_sequences_async,
-                namespaces=namespaces,
-                incremental=incremental,
-                max_workers=max_workers,
-                remapping=remapping,
-                types=types,
-                limit=limit,
-                raise_on_error=raise_on_error,
-            )
-        )
-
-    async def import_artifact_sequences_async(
-        self,
-        *,
-        namespaces: Iterable[Namespace] | None = None,
-        incremental: bool = True,
-        max_workers: int | None = None,
-        remapping: Remapping | None = None,
-        types: Collection[str] | None = None,
-        limit: int | None = None,
-        raise_on_error: bool = True,
-    ) -> ImportResult:
-        """As ``import_artifact_sequences``; cancelled, it leaves what arrived."""
         options = with_workers(self._options, parallel=True, max_workers=max_workers)
         options = replace(options, runs=False, artifacts=True, reports=False, incremental=incremental)
         return await self._run(
@@ -296,9 +202,11 @@ class WandbImporter:
             limit=limit,
         )
 
+    import_artifact_sequences = plain(import_artifact_sequences_async)
+
     # -- reports -----------------------------------------------------------------------------------
 
-    def import_reports(
+    async def import_reports_async(
         self,
         *,
         namespaces: Iterable[Namespace] | None = None,
@@ -315,27 +223,10 @@ class WandbImporter:
             ImportFailures: something did not arrive; everything else did.
             EngineError: the import could not begin or not go on.
         """
-        return blocking(
-            partial(
-                self.import_reports_async,
-                namespaces=namespaces,
-                limit=limit,
-                remapping=remapping,
-                raise_on_error=raise_on_error,
-            )
-        )
-
-    async def import_reports_async(
-        self,
-        *,
-        namespaces: Iterable[Namespace] | None = None,
-        limit: int | None = None,
-        remapping: Remapping | None = None,
-        raise_on_error: bool = True,
-    ) -> ImportResult:
-        """As ``import_reports``; cancelled, it leaves what arrived."""
         options = replace(self._options, runs=False, artifacts=False, reports=True)
         return await self._run(namespaces, remapping, options, raise_on_error, limit=limit)
+
+    import_reports = plain(import_reports_async)
 
     # -- transfers ---------------------------------------------------------------------------------
 

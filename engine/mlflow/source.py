@@ -101,8 +101,8 @@ class MlflowSource:
             async for raw in runs:
                 if left is not None and left <= 0:
                     return
-                left = None if left is None else left - 1
                 if isinstance(raw, Unreadable):
+                    left = None if left is None else left - 1
                     yield raw
                     continue
                 group = await self._tree.group_of(raw, parents)
@@ -113,6 +113,9 @@ class MlflowSource:
                     self._context.lose,
                     parse_params=self._options.parse_params,
                 )
+                if not selection.takes(run):
+                    continue
+                left = None if left is None else left - 1
                 # A new point of a metric shows in its latest one, unless it is older than that.
                 yield replace(run, fingerprint=fingerprint(run, run.locator))
 

@@ -105,6 +105,7 @@ class Result:
     Attributes:
         runs_found: runs that the selection names.
         runs_done: runs that arrived with all their parts.
+        runs_live: of those, runs that go on at the source: what there was of them has arrived.
         runs_failed: runs of which at least one part did not arrive.
         runs_skipped: runs that arrived earlier and did not change since; nothing was asked or sent.
         runs_elsewhere: runs that another engine, with which the work is shared, brought as far as it could.
@@ -126,6 +127,7 @@ class Result:
 
     runs_found: int = 0
     runs_done: int = 0
+    runs_live: int = 0
     runs_failed: int = 0
     runs_skipped: int = 0
     runs_elsewhere: int = 0

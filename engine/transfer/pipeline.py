@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,8 @@ class Pipeline:
         self._sharing = sharing
         self._targets: Mapping[Namespace, Namespace] = {}
         self._chosen: set[RunRef] = set()
+        self._left = options.selection.limit
+        """Runs that may still be moved; None for any number."""
         self._enumeration = anyio.CancelScope()
         self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
@@ -158,6 +161,8 @@ class Pipeline:
         with self._enumeration:
             async with send:
                 for project in projects:
+                    if self._left == 0:
+                        break
                     try:
                         await self._enumerate_project(project, send)
                     except Exception as error:  # noqa: BLE001 - becomes a failure record
@@ -165,14 +170,13 @@ class Pipeline:
                         await self._failed("project", f"project {project.namespace}", error, tell)
                     else:
                         await self._journal.project_listed(project)
-                    if self._limit_reached():
-                        break
         self.enumerating = False
 
     async def _enumerate_project(self, project: Project, send: MemoryObjectSendStream[Run]) -> None:
-        async with aclosing(self._source.runs(project, self._options.selection)) as runs:
+        async with aclosing(self._source.runs(project, replace(self._options.selection, limit=None))) as runs:
             async for run in runs:
                 self._result.runs_found += 1
+                await self._count_against_limit(run)
                 if isinstance(run, Unreadable):
                     self._result.runs_failed += 1
                     tell = partial(self._journal.unreadable, project, run.id)
@@ -181,12 +185,17 @@ class Pipeline:
                     if self._collections is not None and self._options.selection.is_partial:
                         self._chosen.add(RunRef(run.namespace, run.id))
                     await send.send(run)
-                if self._limit_reached():
+                if self._left == 0:
                     return
 
-    def _limit_reached(self) -> bool:
-        limit = self._options.selection.limit
-        return limit is not None and self._result.runs_found >= limit
+    async def _count_against_limit(self, run: Run | Unreadable) -> None:
+        """A limit is one of work: a run that is there already leaves room for another one."""
+        if self._left is None:
+            return
+        if isinstance(run, Unreadable) or not await self._journal.is_proven(
+            run, self._targets[run.namespace]
+        ):
+            self._left -= 1
 
     # -- open ------------------------------------------------------------------------------------
 
@@ -340,6 +349,7 @@ class Pipeline:
             return
         await self._journal.run_done(job.run, job.destination, job.known)
         self._result.runs_done += 1
+        self._result.runs_live += job.run.state.is_live
         await self._emit(
             RunDone(
                 run=job.run.id,

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from engine.records import Json, Namespace
+from engine.wandb import charts
 from engine.wandb.reading.runs import shown_url
 
 RUN_IDS: Final = frozenset({"baselineRunId"})
@@ -58,7 +59,9 @@ class References:
             home: the project of the view, at the source.
         """
         rewriting = _Rewriting(self, home)
-        return Rewritten(rewriting.of(spec), rewriting.unresolved, rewriting.links, rewriting.wanted)
+        return Rewritten(
+            rewriting.of(spec), rewriting.unresolved, rewriting.links, rewriting.wanted, rewriting.charts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,14 @@ class Rewritten:
         unresolved: pointers to what was not moved.
         links: pointers at views that are not known, or not yet.
         wanted: projects at the destination whose internal ids were not known.
+        charts: names of custom charts, which stay where they are.
     """
 
     spec: dict[str, Json]
     unresolved: Counter[str]
     links: Counter[str]
     wanted: set[Namespace]
+    charts: Counter[str]
 
 
 class _Rewriting:
@@ -83,6 +88,7 @@ class _Rewriting:
         self.unresolved: Counter[str] = Counter()
         self.links: Counter[str] = Counter()
         self.wanted: set[Namespace] = set()
+        self.charts: Counter[str] = Counter()
         url = references.source_url or "no://server"
         hosts = {url, shown_url(url)}
         # What ends a sentence ends no address.
@@ -125,6 +131,8 @@ class _Rewriting:
             return {self._run(place, run): self.of(color) for run, color in value.items()}
         if key == "filters":
             return self._filter(value, place)
+        if key == charts.DEFINITION and charts.is_own(value):
+            self.charts[value] += 1
         if key == "ids" and isinstance(value, list):  # of an old gallery
             return [self._view(item) if isinstance(item, str) else item for item in value]
         return self.of(value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.records import Json, Run
+from engine.wandb.charts import LEFT, own_charts, why_left
 from engine.wandb.jsontext import Plain
 from engine.wandb.mapping import PROVENANCE, WANDB, RunMapping
 from engine.wandb.rows import INTERNAL_KEYS, LastRow, RowSequence, encode_row
@@ -32,6 +33,8 @@ class ReplicaMapping(RunMapping):
         RunMapping.__post_init__(self)
         if self.run.sweep is not None and self.sweep is None:
             self.lose("sweep_dropped", f"of sweep {self.run.sweep!r}, which {PROVENANCE} tells")
+        for chart in sorted({*own_charts(self._own)}):
+            self.lose(LEFT, why_left(chart))
 
     def _user_config(self, plain: Plain) -> dict[str, Json]:
         kept = self.run.extra[WANDB]

@@ -119,6 +119,8 @@ class WandbSource:
         left = selection.limit
         async with aclosing(list_runs(self._client, self._context, project.namespace, selection)) as runs:
             async for run in runs:
+                if isinstance(run, Run) and not selection.takes(run):
+                    continue
                 if left is not None and left <= 0:
                     return
                 left = None if left is None else left - 1

@@ -156,17 +156,22 @@ class Planner:
     async def _to_move(self) -> AsyncGenerator[PlannedRun]:
         limit = self._options.selection.limit
         left = float("inf") if limit is None else limit
+        selection = replace(self._options.selection, limit=None)
         for project in self.seen.sides.projects:
             counts = self.seen.counts[project.namespace]
             try:
-                async with aclosing(self._source.runs(project, self._options.selection)) as runs:
+                async with aclosing(self._source.runs(project, selection)) as runs:
                     async for run in runs:
                         if left <= 0:
                             return
-                        counts.found, left = counts.found + 1, left - 1
+                        counts.found += 1
                         self._listed += 1
                         self._progress(self._listed)
-                        if (planned := await self._planned(run, project)) is not None:
+                        arrived = self.seen.arrived
+                        planned = await self._planned(run, project)
+                        # What is there already leaves room for another one, as when it is moved.
+                        left -= self.seen.arrived == arrived
+                        if planned is not None:
                             counts.to_move += 1
                             yield planned
             except EngineError as error:
@@ -182,7 +187,7 @@ class Planner:
         if known.complete and not (self._options.recheck_artifacts and await self._changed(run, known)):
             self.seen.arrived += 1
             return None
-        self.seen.live += not run.state.is_final
+        self.seen.live += run.state.is_live
         rehearsal = None
         if self._foretelling is not None and namespace is not None:
             rehearsal = self._foretelling.rehearse(run, namespace)

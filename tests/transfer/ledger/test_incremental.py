@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from engine.errors import CommError, ConfigError, NotFound, Outage, Side, Transient
-from engine.records import Namespace, Run, RunState
+from engine.records import Namespace, Run, RunState, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.events import Finished, Progress, RunDone
 from engine.transfer.ledger.ledger import LEDGER
@@ -328,3 +328,17 @@ async def test_a_crash_at_any_moment_and_a_second_transfer_end_as_if_undisturbed
     await transfer(origin, undisturbed, tmp_path / "undisturbed")
     assert target.written == undisturbed.written
     assert (await transfer(origin, target, tmp_path / "crashed")).runs_skipped == 5
+
+
+async def test_a_limit_is_one_of_work(tmp_path):
+    origin, target = MemorySource(contents()), Recorded()
+    asked = {"selection": Selection(limit=2)}
+    await transfer(origin, target, tmp_path, **asked)
+
+    result, _ = await again(origin, target, tmp_path, **asked)
+    assert (result.runs_found, result.runs_done, result.runs_skipped) == (4, 2, 2)
+    assert set(target.written) == {"r0", "r1", "r2", "r3"}
+
+    result, _ = await again(origin, target, tmp_path, **asked)
+    assert (result.runs_found, result.runs_done, result.runs_skipped) == (5, 1, 4)
+    assert "r100" in target.written
