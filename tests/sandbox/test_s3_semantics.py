@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
-import boto3
 import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
 from yarl import URL
 
 from engine.answers import Response
@@ -30,6 +27,7 @@ from engine.sandbox.objects import Part
 from engine.transfer.context import Context
 from engine.transfer.throttling.retry import RetryPolicy
 from engine.transfer.throttling.throttle import Endpoint
+from tests.s3 import running_moto
 
 pytestmark = pytest.mark.anyio
 
@@ -105,23 +103,8 @@ class Ours:
 
 @pytest.fixture(scope="module")
 def moto() -> Generator[Moto]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server.start()
-        host, port = server.get_host_and_port()
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        )
-        s3.create_bucket(Bucket=BUCKET)
+    with running_moto(BUCKET) as s3:
         yield Moto(s3)
-        s3.close()
-        server.stop()
 
 
 @pytest.fixture
