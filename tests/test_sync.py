@@ -48,7 +48,7 @@ def test_it_answers_as_the_asynchronous_one_does(api: engine.sync.Api, server: R
             run = await other.run(RUN)
             return (
                 run.config,
-                await run.metadata(),
+                await run.metadata,
                 await run.command(),
                 [row async for row in run.scan_history(["loss"])],
                 [file.name async for file in run.files()],

@@ -88,7 +88,7 @@ class Run(RunFields):
     @property
     def system_metrics(self) -> dict[str, Json]:
         """The latest values of the system metrics."""
-        return self._loop.run(self._run.system_metrics())
+        return self._loop.run(self._run.system_metrics.ask())
 
     @property
     def lastHistoryStep(self) -> int:  # noqa: N802 - the SDK's spelling
@@ -115,7 +115,7 @@ class Run(RunFields):
     @property
     def metadata(self) -> dict[str, Json] | None:
         """The environment it ran in; None if it has none."""
-        return self._loop.run(self._run.metadata())
+        return self._loop.run(self._run.metadata.ask())
 
     def command(self) -> list[str] | None:
         """The command line that started it; None if that is not known."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from engine.errors import CommError, ConfigError, NotFound
+from engine.errors import ConfigError, NotFound
 from engine.records import ConsoleLine, Json, Namespace
 from engine.wandb.api import documents, sampling
 from engine.wandb.api.artifacts import Artifact, artifacts_of_run
+from engine.wandb.api.asking import Asked
+from engine.wandb.api.environment import command_of, read_metadata
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.fields import RunFields, unwrapped
 from engine.wandb.api.files import PER_PAGE, File, FileRequest, find_file, list_files, upload_file
 from engine.wandb.api.sampling import Row, Sample, checked_keys
-from engine.wandb.api.scanning import scan
+from engine.wandb.api.scanning import scan, scan_parts
 from engine.wandb.api.session import Session
 from engine.wandb.api.table import HistoryTable, TableBuilder
 from engine.wandb.api.update import Change, Merge, changed, changed_config, text
@@ -26,7 +29,6 @@ from engine.wandb.reading.values import parse_object
 if TYPE_CHECKING:
     import pandas as pd
 
-METADATA = "wandb-metadata.json"
 OUTPUT = "output.log"
 
 _TEXTS = {"name": "displayName", "notes": "notes", "group": "group", "job_type": "jobType"}
@@ -160,14 +162,16 @@ class Run(RunFields):
             async for rows in chunks:
                 yield rows
 
+    @raising_comm_errors
     async def history_table(
         self, keys: Sequence[str] | None = None, *, require_all: bool = False
     ) -> HistoryTable:
         """The whole history as an Arrow table; see ``scan_history``."""
         builder = TableBuilder()
-        async with aclosing(self.scan_chunks(keys, require_all=require_all)) as chunks:
-            async for rows in chunks:
-                builder.add(rows)
+        parts = scan_parts(self._session, self.record, checked_keys(keys), require_all=require_all)
+        async with aclosing(parts):
+            async for part in parts:
+                builder.add(part)
         return builder.table()
 
     @streaming_comm_errors
@@ -179,9 +183,13 @@ class Run(RunFields):
                 for row in chunk.rows:
                     yield row
 
+    @property
+    def system_metrics(self) -> Asked[dict[str, Json]]:
+        """``await`` it: the latest values of the system metrics."""
+        return Asked("system_metrics", self._latest_system_metrics)
+
     @raising_comm_errors
-    async def system_metrics(self) -> dict[str, Json]:
-        """The latest values of the system metrics."""
+    async def _latest_system_metrics(self) -> dict[str, Json]:
         return parse_object((await self._facts()).get("systemMetrics"))
 
     @raising_comm_errors
@@ -240,27 +248,14 @@ class Run(RunFields):
         """Upload a file under its path below ``root``, also to a run that is over; read back afterwards."""
         return await upload_file(self._session, self.record, Path(path), Path(root))
 
-    @raising_comm_errors
-    async def metadata(self) -> dict[str, Json] | None:
-        """The environment it ran in (``wandb-metadata.json``); None if it has none.
-
-        Raises:
-            CommError: it is there and cannot be had, or is no JSON object.
-        """
-        try:
-            content = await (await find_file(self._session, self.record, METADATA)).read()
-        except NotFound:
-            return None
-        try:
-            return parse_object(content.decode())
-        except ValueError as error:
-            raise CommError(
-                f"it cannot be read: {error}", subject=f"{METADATA} of run {self.id}", exc=error
-            ) from error
+    @property
+    def metadata(self) -> Asked[dict[str, Json] | None]:
+        """``await`` it: the environment it ran in (``wandb-metadata.json``); None if it has none."""
+        return Asked("metadata", partial(read_metadata, self._session, self.record))
 
     async def command(self) -> list[str] | None:
         """The command line that started it; None if that is not known, as of a notebook."""
-        return command_of(await self.metadata())
+        return command_of(await self.metadata)
 
     @streaming_comm_errors
     async def console_logs(self) -> AsyncGenerator[ConsoleLine]:
@@ -386,11 +381,3 @@ def _checked_tags(tags: Sequence[str]) -> Sequence[str]:
     if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
         raise ConfigError(f"tags must be a list of texts, not {tags!r}", remedy='for example tags=["best"]')
     return tags
-
-
-def command_of(metadata: Mapping[str, Json] | None) -> list[str] | None:
-    """The command line in the metadata of a run."""
-    program = (metadata or {}).get("program")
-    if not program:
-        return None
-    return ["python", program, *((metadata or {}).get("args") or ())]

@@ -1,16 +1,21 @@
-"""Whole histories, row by row."""
+"""Whole histories: row by row, and in parts that tables are made of."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.errors import ConfigError
 from engine.records import Json
 from engine.records import Run as RunRecord
 from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
-from engine.wandb.reading.history import read_history, step_of
+from engine.wandb.reading.exports import STEP, Part, as_logged
+from engine.wandb.reading.history import read_history, read_parts, step_of
 
 
 async def scan(
@@ -41,6 +46,35 @@ async def scan(
                 rows = [chosen for row in rows if (chosen := _chosen(row, keys, require_all=require_all))]
             if rows:
                 yield rows
+
+
+async def scan_parts(
+    session: Session, run: RunRecord, keys: Sequence[str], *, require_all: bool
+) -> AsyncGenerator[Part]:
+    """The same rows for a table; see ``read_parts``."""
+    async with aclosing(read_parts(session.client, session.context, run, keys)) as parts:
+        async for part in parts:
+            chosen = _chosen_of_part(part, keys, require_all=require_all) if keys else part
+            if len(chosen):
+                yield chosen
+
+
+def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Part:
+    if isinstance(part, pa.RecordBatch):
+        if set(part.schema.names) <= {STEP, *keys}:
+            return _chosen_of_batch(part, keys, require_all=require_all)
+        # Something is wanted of a nested column.
+        part = list(as_logged(part))
+    return [chosen for row in part if (chosen := _chosen(row, keys, require_all=require_all))]
+
+
+def _chosen_of_batch(batch: pa.RecordBatch, keys: Sequence[str], *, require_all: bool) -> pa.RecordBatch:
+    there = [key for key in keys if key in batch.schema.names]
+    if not there or (require_all and len(there) < len(keys)):
+        return batch.slice(0, 0)
+    logged = (pc.is_valid(batch.column(key)) for key in there)
+    wanted = reduce(pc.and_ if require_all else pc.or_, logged)
+    return batch.select(list(dict.fromkeys([STEP, *there]))).filter(wanted)
 
 
 def _first(rows: Sequence[Row]) -> int:

@@ -7,18 +7,18 @@ different kinds, holds JSON texts, which its field says in its metadata: ``{"enc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from engine.records import Json
+from engine.wandb.reading.exports import Part, Row, without_nulls
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Mapping[str, Json]
 JSON = {"encoding": "json"}
 
 
@@ -65,19 +65,19 @@ class HistoryTable:
 
 
 class TableBuilder:
-    """Collects rows, a chunk at a time; memory goes by Arrow, not by Python objects."""
+    """Collects rows, a part at a time; memory goes by Arrow, not by Python objects."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[pa.Array]] = {}
         self._rows = 0
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, part: Part) -> None:
         """The next rows."""
-        for key, values in _columns_of(rows):
+        for key, array in _exported(part) if isinstance(part, pa.RecordBatch) else _logged(part):
             if key not in self._columns:
                 self._columns[key] = [pa.nulls(self._rows)] if self._rows else []
-            self._columns[key].append(_array(values))
-        self._rows += len(rows)
+            self._columns[key].append(array)
+        self._rows += len(part)
         for parts in self._columns.values():
             missing = self._rows - sum(map(len, parts))
             if missing:
@@ -91,6 +91,38 @@ class TableBuilder:
             fields.append(pa.field(key, kind, metadata=JSON if encoded else None))
             columns.append(pa.chunked_array([_as(part, kind, encoded) for part in parts], kind))
         return HistoryTable(pa.table(columns, schema=pa.schema(fields)))
+
+
+def _exported(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """The columns of which there is anything."""
+    for key, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count < len(column):
+            yield key, _plain(column)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Of one of the four plain types, or JSON texts."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    for fits, plain in _PLAIN:
+        if any(is_of_type(kind) for is_of_type in fits):
+            try:
+                return column.cast(plain)
+            except pa.ArrowInvalid:
+                break  # an unsigned integer of 64 bits
+    return _encoded(map(without_nulls, column.to_pylist()))
+
+
+_PLAIN = (
+    ((pa.types.is_floating,), pa.float64()),
+    ((pa.types.is_integer,), pa.int64()),
+    ((pa.types.is_boolean,), pa.bool_()),
+    ((pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view), pa.string()),
+)
+
+
+def _logged(rows: Sequence[Row]) -> Iterator[tuple[str, pa.Array]]:
+    for key, values in _columns_of(rows):
+        yield key, _array(values)
 
 
 def _columns_of(rows: Sequence[Row]) -> Iterable[tuple[str, Sequence[Json]]]:

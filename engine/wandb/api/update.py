@@ -106,7 +106,9 @@ def text(value: Json, *, sort: bool = False) -> str:
 
 
 def _plain(value: Any) -> Json:
-    """Scalars and arrays of NumPy and its kin as what they are."""
+    """Scalars and arrays of NumPy and its kin as what they are, W&B's own values as they are stored."""
+    if hasattr(value, "_log_type"):
+        return value.to_json()
     for name in ("item", "tolist"):
         convert = getattr(value, name, None)
         if convert is not None and (name == "tolist" or getattr(value, "ndim", 0) == 0):

@@ -2,6 +2,8 @@
 
 The files are fetched to the spool one after the other and read a batch at a time. They may overlap; where
 two have the same step, the row is made of both. A cell that is null was not logged at that step.
+
+Who makes tables of them takes them as they are, so that no row becomes a Python object.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import heapq
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from itertools import groupby
+from functools import partial
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import anyio.to_thread
 import pyarrow as pa
@@ -32,7 +36,13 @@ STEP = "_step"
 BATCH = 1_024
 """Rows that are taken from a file at once."""
 
+BATCH_OF_TABLE = 64 * BATCH
+
 Row = Mapping[str, Json]
+Part: TypeAlias = Sequence[Row] | pa.RecordBatch
+"""Some rows of a history, in the order of their steps."""
+
+T = TypeVar("T")
 
 
 class Exports:
@@ -54,21 +64,37 @@ class Exports:
         self._subject = subject
         self._urls_again = urls_again
 
-    async def rows(self, urls: Sequence[str]) -> AsyncGenerator[list[Row]]:
+    def rows(self, urls: Sequence[str]) -> AsyncGenerator[list[Row]]:
         """All rows by step, in lists of bounded length.
 
         Raises:
             IntegrityError: a file cannot be read, also when it was fetched again.
         """
+        return self._read(urls, merged)
+
+    def parts(self, urls: Sequence[str], keys: Sequence[str] = ()) -> AsyncGenerator[Part]:
+        """All rows by step, as Arrow has them unless files have to be merged.
+
+        Args:
+            keys: see ``united``.
+
+        Raises:
+            IntegrityError: as with ``rows``.
+        """
+        return self._read(urls, partial(united, keys=keys))
+
+    async def _read(
+        self, urls: Sequence[str], read: Callable[[Sequence[Path]], Generator[T]]
+    ) -> AsyncGenerator[T]:
         with tempfile.TemporaryDirectory(prefix="history-", dir=self._context.spool) as directory:
             paths = []
             for number in range(len(urls)):
                 path = Path(directory) / f"{number}.parquet"
                 await self._fetch(urls, number, path)
                 paths.append(path)
-            with closing(merged(paths)) as lists:
-                while (rows := await anyio.to_thread.run_sync(next, lists, None)) is not None:
-                    yield rows
+            with closing(read(paths)) as parts:
+                while (part := await anyio.to_thread.run_sync(next, parts, None)) is not None:
+                    yield part
 
     async def _fetch(self, urls: Sequence[str], number: int, path: Path) -> None:
         subject = f"export {number} of the {self._subject}"
@@ -127,6 +153,40 @@ def _check(path: Path) -> None:
             raise KeyError(f"there is no column {STEP}")
 
 
+def united(paths: Sequence[Path], keys: Sequence[str] = ()) -> Generator[Part]:
+    """The rows of several files by step: as batches if each file follows the one before, else ``merged``.
+
+    Args:
+        keys: whose columns are wanted, beside that of the steps; all if there are none. A key with dots may
+            also be within a nested column.
+    """
+    if not _follow_each_other(paths):
+        yield from merged(paths)
+        return
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            columns = [name for name in names if name == STEP or _is_wanted(name, keys)] if keys else names
+            yield from file.iter_batches(BATCH_OF_TABLE, columns=columns)
+
+
+def _is_wanted(column: str, keys: Sequence[str]) -> bool:
+    return any(key == column or key.startswith(f"{column}.") for key in keys)
+
+
+def _follow_each_other(paths: Sequence[Path]) -> bool:
+    """Whether each file is in the order of steps, and has later ones than the file before."""
+    spans = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            if not file.metadata.num_rows:
+                continue
+            if (span := _span(file)) is None:
+                return False
+            spans.append(span)
+    return all(one[1] < other[0] for one, other in pairwise(spans))
+
+
 def merged(paths: Sequence[Path]) -> Generator[list[Row]]:
     """The rows of several files by step, in lists of bounded length."""
     parts = [_numbered(number, path) for number, path in enumerate(paths)]
@@ -160,39 +220,44 @@ def _numbered(number: int, path: Path) -> Iterator[tuple[int, int, Row]]:
 
 def _rows_in(path: Path) -> Iterator[Row]:
     with pq.ParquetFile(path) as file:
-        if not _is_sorted(file):
-            yield from _as_logged(file.read().sort_by(STEP))
+        if file.metadata.num_rows and _span(file) is None:
+            yield from as_logged(file.read().sort_by(STEP))
             return
         for batch in file.iter_batches(BATCH):
-            yield from _as_logged(batch)
+            yield from as_logged(batch)
 
 
-def _is_sorted(file: pq.ParquetFile) -> bool:
-    last = None
-    for batch in file.iter_batches(64 * BATCH, columns=[STEP]):
+def _span(file: pq.ParquetFile) -> tuple[int, int] | None:
+    """The first step and the last one; None if the rows are in another order. Rows without one come first."""
+    first = last = None
+    for batch in file.iter_batches(BATCH_OF_TABLE, columns=[STEP]):
         steps = pc.fill_null(batch.column(0), -1)
         if len(steps) == 0:
             continue
-        if last is not None and steps[0].as_py() < last:
-            return False
+        begins, ends = steps[0].as_py(), steps[-1].as_py()
+        if last is not None and begins < last:
+            return None
         if len(steps) > 1 and not pc.all(pc.less_equal(steps[:-1], steps[1:])).as_py():
-            return False
-        last = steps[-1].as_py()
-    return True
+            return None
+        first, last = begins if first is None else first, ends
+    assert first is not None
+    assert last is not None
+    return first, last
 
 
-def _as_logged(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
+def as_logged(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
+    """The rows, with what was logged at their steps."""
     nested = {field.name for field in table.schema if pa.types.is_nested(field.type)}
     for row in table.to_pylist():
         yield {
-            key: _without_nulls(value) if key in nested else value
+            key: without_nulls(value) if key in nested else value
             for key, value in row.items()
             if value is not None
         }
 
 
-def _without_nulls(value: Json) -> Json:
+def without_nulls(value: Json) -> Json:
     """A nested value: what is null in a struct was not there; what is null in a list was."""
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -10,16 +10,20 @@ there was nothing to thin (``core/internal/runhistoryreader`` of the SDK relies 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+import pyarrow as pa
 
 from engine.errors import IntegrityError, Unsupported
 from engine.records import HistoryRows, Json, Run
 from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
-from engine.wandb.reading.exports import Exports
+from engine.wandb.reading.exports import STEP, Exports, Part
 from engine.wandb.reading.pages import address, of_run
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.reading.values import parse_lines
@@ -39,6 +43,15 @@ MOST_SAMPLES = 10_000
 Row = Mapping[str, Json]
 
 
+def _last_step(part: Part) -> int:
+    """The last step of some rows, -1 if the last one has none."""
+    if isinstance(part, pa.RecordBatch):
+        last = part.column(STEP)[-1].as_py() if len(part) else None
+    else:
+        last = step_of(part[-1])
+    return -1 if last is None else int(last)
+
+
 def step_of(row: Row) -> int | None:
     step = row.get("_step")
     return step if type(step) is int else None
@@ -50,6 +63,36 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
     Raises:
         IntegrityError: the server tells of rows and gives none, or an export cannot be read.
     """
+    first = 0
+    async with aclosing(_read(client, context, run, Exports.rows)) as lists:
+        async for rows in lists:
+            for start in range(0, len(rows), MOST_ROWS):
+                chunk = rows[start : start + MOST_ROWS]
+                yield HistoryRows(first=first, rows=chunk)
+                first += len(chunk)
+
+
+def read_parts(
+    client: WandbClient, context: Context, run: Run, keys: Sequence[str] = ()
+) -> AsyncGenerator[Part]:
+    """The same rows for those who make tables of them: what is exported comes as Arrow.
+
+    Args:
+        keys: see ``exports.united``; rows that are not exported have all of their keys all the same.
+
+    Raises:
+        IntegrityError: as with ``read_history``.
+    """
+    return _read(client, context, run, partial(Exports.parts, keys=keys))
+
+
+P = TypeVar("P", bound=Part)
+ReadExports: TypeAlias = Callable[[Exports, Sequence[str]], AsyncGenerator[P]]
+
+
+async def _read(
+    client: WandbClient, context: Context, run: Run, read_exports: ReadExports[P]
+) -> AsyncGenerator[P | list[Row]]:
     counts = counts_of(run)
     if counts.rows == 0:
         return
@@ -57,17 +100,15 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
         rows, there = await _all_at_once(client, run)
         # It may have grown since it was listed; what came is thinned then.
         if len(rows) >= max(counts.rows, there):
-            yield HistoryRows(first=0, rows=rows)
+            yield rows
             return
     history = _LargeHistory(client, context, run)
-    first = 0
-    async with aclosing(history.rows()) as chunks:
-        async for rows in chunks:
-            for start in range(0, len(rows), MOST_ROWS):
-                chunk = rows[start : start + MOST_ROWS]
-                yield HistoryRows(first=first, rows=chunk)
-                first += len(chunk)
-    history.check(first)
+    given = 0
+    async with aclosing(history.parts(read_exports)) as parts:
+        async for part in parts:
+            given += len(part)
+            yield part
+    history.check(given)
 
 
 async def _all_at_once(client: WandbClient, run: Run) -> tuple[list[Row], int]:
@@ -115,17 +156,17 @@ class _LargeHistory:
         self._subject = f"history of run {run.id}"
         self._count: int | None = None
 
-    async def rows(self) -> AsyncGenerator[list[Row]]:
+    async def parts(self, read_exports: ReadExports[P]) -> AsyncGenerator[P | list[Row]]:
         extent = await self._extent()
         self._count = extent.count
         given, exported_to = 0, -1
         if extent.parquet_urls:
             exports = Exports(self._client, self._context, self._subject, self._export_urls)
-            async with aclosing(exports.rows(extent.parquet_urls)) as exported:
-                async for rows in exported:
-                    given += len(rows)
-                    exported_to = max(exported_to, step_of(rows[-1]) or exported_to)
-                    yield rows
+            async with aclosing(read_exports(exports, extent.parquet_urls)) as exported:
+                async for part in exported:
+                    given += len(part)
+                    exported_to = max(exported_to, _last_step(part))
+                    yield part
         if extent.first_live is None:
             return
         window = _Windows(

@@ -90,7 +90,7 @@ async def test_a_wrong_key_is_told_on_entering(filled: RunningSandbox):
 
 async def test_metadata_and_command(api: Api, sdk: wandb.Api):
     run = await api.run(RUN)
-    metadata = await run.metadata()
+    metadata = await run.metadata
     assert metadata == sdk.run(RUN).metadata
     assert metadata is not None
     assert await run.command() == ["python", metadata["program"], *metadata.get("args", [])]
