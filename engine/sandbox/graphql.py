@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from graphql import (
     DocumentNode,
+    ExecutionContext,
     ExecutionResult,
     GraphQLError,
     GraphQLObjectType,
@@ -71,6 +72,19 @@ class Answer(NamedTuple):
     body: dict[str, Any]
 
 
+class Leaves(list[Any]):
+    """Many scalars, each of which is what the schema says: they are answered without a look at each."""
+
+
+class _Execution(ExecutionContext):
+    def complete_list_value(
+        self, return_type: Any, field_nodes: Any, info: Any, path: Any, result: Any
+    ) -> Any:
+        if isinstance(result, Leaves):
+            return result
+        return super().complete_list_value(return_type, field_nodes, info, path, result)
+
+
 class Executor:
     """The schema with all resolvers that are registered by now."""
 
@@ -108,6 +122,7 @@ class Executor:
             operation_name=operation,
             field_resolver=_from_parent,
             type_resolver=_type_name,
+            execution_context_class=_Execution,
         )
         done = await result if inspect.isawaitable(result) else result
         assert isinstance(done, ExecutionResult)

@@ -212,10 +212,10 @@ def sampled_rows(db: Database, run: int, steps: Steps, samples: int) -> list[str
     condition, parameters = steps.sql()
     bound = {**parameters, "run": run}
     exact = steps.start is not None and steps.stop is not None and steps.stop - steps.start <= samples
-    count = db.value(f"SELECT count(*) FROM history WHERE {condition}", bound)  # noqa: S608
-    if exact or count <= samples:
+    count = samples if exact else db.value(f"SELECT count(*) FROM history WHERE {condition}", bound)  # noqa: S608
+    if count <= samples:
         rows = db.rows(f"SELECT row FROM history WHERE {condition} ORDER BY step, line", bound)  # noqa: S608
-        return [row["row"] for row in rows]
+        return [text for (text,) in rows]
     # The index alone answers which lines there are; only those that are wanted are read.
     lines = db.rows(f"SELECT line FROM history WHERE {condition} ORDER BY step, line", bound)  # noqa: S608
     return _rows_of(db, run, (row["line"] for row in thinned(lines, count, samples)))
@@ -223,7 +223,11 @@ def sampled_rows(db: Database, run: int, steps: Steps, samples: int) -> list[str
 
 def _spread_rows(db: Database, run: int, samples: int) -> list[str]:
     """Rows of the whole run in the order of lines, by evenly spread numbers of lines."""
-    return _rows_of(db, run, thinned(range(lines := line_count(db, run)), lines, samples))
+    lines = line_count(db, run)
+    if lines <= samples:
+        rows = db.rows("SELECT row FROM history WHERE run = ? ORDER BY line", (run,))
+        return [text for (text,) in rows]
+    return _rows_of(db, run, thinned(range(lines), lines, samples))
 
 
 def _rows_of(db: Database, run: int, lines: Iterable[int]) -> list[str]:

@@ -10,7 +10,7 @@ from engine.sandbox.accounts import User
 from engine.sandbox.connections import Connection, encode_cursor, wrap
 from engine.sandbox.connections import position as cursor_position
 from engine.sandbox.context import Call
-from engine.sandbox.graphql import resolver
+from engine.sandbox.graphql import Leaves, resolver
 from engine.sandbox.history import SAMPLES, Steps
 from engine.sandbox.json_text import loads
 from engine.sandbox.lines import Stream, console_lines
@@ -184,10 +184,10 @@ def run_history(
     samples: int | None = None,
     min_step: int | None = None,
     max_step: int | None = None,
-) -> list[str]:
+) -> Leaves:
     count = SAMPLES if samples is None else samples
     steps = Steps(min_step, max_step, history_exports.first_live_line(call.db, run.number))
-    return history.sampled_rows(call.db, run.number, steps, count)
+    return Leaves(history.sampled_rows(call.db, run.number, steps, count))
 
 
 @resolver("Run.sampledHistory")
@@ -197,8 +197,8 @@ async def sampled_history(
     *,
     specs: list[str],
     pack_version: int | None = None,  # noqa: ARG001
-) -> list[list[dict[str, Any]]]:
-    return [await _sampled(run, call, loads(spec)) for spec in specs]
+) -> Leaves:
+    return Leaves([await _sampled(run, call, loads(spec)) for spec in specs])
 
 
 async def _sampled(run: Run, call: Call, spec: Any) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ def parquet_history(run: Run, call: Call, *, live_keys: list[str]) -> dict[str, 
     live = history_exports.first_live_line(call.db, run.number)
     return {
         "parquetUrls": history_exports.urls(call, run.number),
-        "liveData": history.live_steps(call.db, run.number, live),
+        "liveData": Leaves(history.live_steps(call.db, run.number, live)),
     }
 
 
@@ -224,8 +224,9 @@ def parquet_history(run: Run, call: Call, *, live_keys: list[str]) -> dict[str, 
 
 
 @resolver("Run.events")
-def events(run: Run, call: Call, *, samples: int | None = None) -> list[str]:
-    return lines.sampled(call.db, run.number, Stream.EVENTS, SAMPLES if samples is None else samples)
+def events(run: Run, call: Call, *, samples: int | None = None) -> Leaves:
+    count = SAMPLES if samples is None else samples
+    return Leaves(lines.sampled(call.db, run.number, Stream.EVENTS, count))
 
 
 @resolver("Run.eventsLineCount")
