@@ -2,9 +2,11 @@
 
     python -m benchmarks.export [--runs 10000] [--long 1000] [--rows 5000] [--keys 8] [--sdk-runs N]
 
-Two projects: ``listing`` has runs with a config and a summary, ``histories`` has runs with rows. Both are put
-straight into the sandbox's database. Each reading is a process of its own. ``--sdk-runs`` gives the SDK fewer
-runs; what it would take for all of them is then extrapolated, and marked so.
+Three projects: ``listing`` has runs with a config and a summary, ``histories`` has runs with rows, and
+``exported`` has the same after the server has exported their rows to Parquet, as the service does with runs
+that are over. All are put straight into the sandbox's database. Each reading is a process of its own;
+``start`` is one that opens the API and reads nothing, and the CPU of a run is what comes on top of that.
+``--sdk-runs`` gives the SDK fewer runs; what it would take for all of them is extrapolated, and marked so.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from benchmarks.processes import Cost, SandboxProcess, cpu_s, measured, sandbox_
 from engine.sandbox import Sandbox
 
 ENTITY = "rehearsal"
+LIVE, EXPORTED = "histories", "exported"
 PARAMS = 20
 METRICS = 20
 CREATED = 1_700_000_000_000
@@ -56,10 +59,14 @@ async def fill(data_dir: Path, size: Size, parts: dict[str, int]) -> None:
                     " heartbeat, config, summary) VALUES (?, ?, ?, ?, ?, 'finished', ?, ?, ?, ?, ?)",
                     (_run(first + i, number, user, i) for i in range(runs)),
                 )
-                if project.startswith("histories"):
+                if project.startswith((LIVE, EXPORTED)):
                     db.execute_many(
                         "INSERT INTO history (run, line, step, row) VALUES (?, ?, ?, ?)",
                         (row for i in range(runs) for row in _rows(first + i, size)),
+                    )
+                    db.execute_many(
+                        "INSERT INTO history_keys (run, key, type, count) VALUES (?, ?, 'number', ?)",
+                        ((first + i, key, size.rows) for i in range(runs) for key in _row(0, size)),
                     )
 
 
@@ -72,8 +79,18 @@ def _run(number: int, project: int, user: int, i: int) -> tuple[object, ...]:
 
 def _rows(run: int, size: Size) -> Iterator[tuple[int, int, int, str]]:
     for step in range(size.rows):
-        row = {f"metric_{k}": (step + k) / 7 for k in range(size.keys)}
-        yield run, step, step, json.dumps({"_step": step, "_timestamp": CREATED / 1e3 + step, **row})
+        yield run, step, step, json.dumps(_row(step, size))
+
+
+def _row(step: int, size: Size) -> dict[str, float]:
+    metrics = {f"metric_{k}": (step + k) / 7 for k in range(size.keys)}
+    return {"_step": step, "_timestamp": CREATED / 1e3 + step, **metrics}
+
+
+def export(sandbox: SandboxProcess, project: str, runs: int) -> None:
+    """Have the server export all rows of a project."""
+    for i in range(runs):
+        sandbox.post("/admin/history-exports", {"entity": ENTITY, "project": project, "run": f"r{i}"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class Reading:
     requests: int
     server_cpu_s: float
 
-    def line(self, of: int) -> str:
+    def line(self, of: int, start: Cost) -> str:
         share = of / self.runs
         shown = f"{self.client}, {self.what}" + (f" ({self.runs} of {of} runs)" if share > 1 else "")
         cells = [
@@ -96,7 +113,8 @@ class Reading:
             f"{self.cost.cpu_s:.1f}",
             f"{self.cost.peak_rss_mb:.0f}",
             f"{self.requests / self.runs:.2f}",
-            f"{self.server_cpu_s:.1f}",
+            f"{(self.cost.cpu_s - start.cpu_s) * 1e3 / self.runs:.2f}",
+            f"{self.server_cpu_s * 1e3 / self.runs:.2f}",
             f"{self.cost.wall_s * share:.1f}" + (" (extrapolated)" if share > 1 else ""),
             self.cost.out.strip(),
         ]
@@ -109,7 +127,7 @@ def read(
     """Run one client to its end."""
     command = [sys.executable, "-m", "benchmarks.export_clients", client, what]
     command += [f"{ENTITY}/{project}", str(per_page)]
-    home = work / f"{client}-{project}"
+    home = work / f"{client}-{what}-{project}"
     home.mkdir()
     environ = {f"WANDB_{kind}": str(home) for kind in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     environ |= {"WANDB_BASE_URL": sandbox.url, "WANDB_API_KEY": sandbox.api_key, "WANDB_SILENT": "true"}
@@ -132,18 +150,28 @@ def main() -> None:
     parser.add_argument("--sdk-runs", type=int, default=0, help="runs for the SDK, 0 for all")
     options = parser.parse_args()
     size = Size(options.runs, options.long, options.rows, options.keys)
-    parts = {"listing": size.runs, "histories": size.long}
+    parts = {"listing": size.runs, LIVE: size.long, EXPORTED: size.long}
     if options.sdk_runs:
         parts |= {f"{what}-sdk": options.sdk_runs for what, runs in parts.items() if options.sdk_runs < runs}
     with tempfile.TemporaryDirectory(prefix="export-") as directory:
         work = Path(directory)
         asyncio.run(fill(work / "data", size, parts))
         with sandbox_process(work / "data") as sandbox:
-            print("| what | wall s | CPU s | peak MB | req/run | server CPU s | all: wall s | read |")
-            print("|---|---|---|---|---|---|---|---|")
+            for project in parts:
+                if project.startswith(EXPORTED):
+                    export(sandbox, project, parts[project])
+            starts = {
+                client: read(client, "start", "listing", 1, 1, sandbox, work).cost
+                for client in ("engine", "sdk")
+            }
+            for client, start in starts.items():
+                print(f"{client} starts in {start.wall_s:.1f} s, {start.cpu_s:.1f} s of CPU")
+            print("| what | wall s | CPU s | peak MB | req/run | CPU ms/run | server | all: wall s | read |")
+            print("|---|---|---|---|---|---|---|---|---|")
             for what, clients in (
                 ("listing", ("engine", "sdk", "sdk-eager")),
-                ("histories", ("engine", "sdk")),
+                (LIVE, ("engine", "sdk")),
+                (EXPORTED, ("engine", "sdk")),
             ):
                 for client in clients:
                     is_ours = client == "engine"
@@ -151,7 +179,7 @@ def main() -> None:
                     # The SDK as the guide uses it; ours as its documentation advises.
                     per_page = 500 if is_ours else 50
                     found = read(client, what, project, parts[project], per_page, sandbox, work)
-                    print(found.line(parts[what]), flush=True)
+                    print(found.line(parts[what], starts[client.partition("-")[0]]), flush=True)
 
 
 if __name__ == "__main__":

@@ -85,9 +85,16 @@ class SandboxProcess:
         rules: list[dict[str, Any]] = json.loads(self._get("/admin/faults"))["rules"]
         return rules
 
+    def post(self, path: str, body: Mapping[str, Any]) -> None:
+        """Ask for something that only a sandbox does."""
+        self._send(path, json.dumps(body).encode())
+
     def _get(self, path: str) -> bytes:
+        return self._send(path, None)
+
+    def _send(self, path: str, body: bytes | None) -> bytes:
         basic = b64encode(f"api:{self.api_key}".encode()).decode()
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Basic {basic}"})
+        request = urllib.request.Request(self.url + path, body, {"Authorization": f"Basic {basic}"})
         with urllib.request.urlopen(request) as answer:
             content = answer.read()
             assert isinstance(content, bytes)
