@@ -148,6 +148,18 @@ class CollectionSource(Protocol):
 
 
 @runtime_checkable
+class PartlyCollected(Protocol):
+    """What a ``CollectionSource`` is too if some artifact versions are in none of its collections.
+
+    Those go with the runs that made them.
+    """
+
+    def uncollected(self, run: Run) -> AsyncGenerator[Artifact]:
+        """As ``Source.artifacts``, without those that are in a collection."""
+        ...
+
+
+@runtime_checkable
 class CollectionDestination(Protocol):
     """What a destination is too if it takes versions by collections, and keeps their numbers."""
 

@@ -446,6 +446,7 @@ class SystemInfo:
         server: the same for any two URIs of one installation, so that source and destination can be told
             apart; None if only the whole URI says where it is.
         origin: the URI that the runs first came from, if this only keeps them for another system.
+        origin_server: ``server`` of that system.
     """
 
     uri: str
@@ -455,6 +456,12 @@ class SystemInfo:
     notes: tuple[str, ...] = ()
     server: str | None = None
     origin: str | None = None
+    origin_server: str | None = None
+
+    @property
+    def first_server(self) -> str | None:
+        """``server`` of where the runs first came from."""
+        return self.origin_server or self.server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Final
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from engine.records import (
-    Artifact,
-    ArtifactEntry,
-    Code,
-    DatasetInput,
-    Json,
-    Namespace,
-    Project,
-    Run,
-    RunFile,
-    RunState,
-)
+from engine.records import Json
+
+RecordT = TypeVar("RecordT")
+
+_types: Final[Callable[[Any], Mapping[str, Any]]] = cache(get_type_hints)
 
 _PRIVATE: Final = frozenset({"locator", "local_path", "fingerprint"})
 """Where a source finds things, and how it tells whether they changed, is its own business."""
@@ -35,41 +31,26 @@ def plain(record: Any) -> Json:
         return {key: plain(value) for key, value in record.items()}
     if isinstance(record, tuple | list):
         return [plain(value) for value in record]
-    return str(record) if isinstance(record, RunState) else record
+    return record.value if isinstance(record, Enum) else record
 
 
-def project_of(told: Mapping[str, Json]) -> Project:
-    """Raises ``TypeError`` or ``KeyError`` if it is none, as all here do."""
-    return Project(**{**told, "namespace": Namespace(**told["namespace"])})
+def record_of(kind: type[RecordT], told: Mapping[str, Json]) -> RecordT:
+    """What ``plain`` made JSON of.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is none.
+    """
+    types = _types(kind)
+    return kind(**{name: _value(types[name], value) for name, value in told.items()})
 
 
-def run_of(told: Mapping[str, Json]) -> Run:
-    return Run(
-        **{
-            **told,
-            "namespace": Namespace(**told["namespace"]),
-            "state": RunState(told["state"]),
-            "tags": tuple(told["tags"]),
-            "code": Code(**told["code"]),
-            "inputs": tuple(DatasetInput(**each) for each in told["inputs"]),
-        }
-    )
-
-
-def artifact_of(told: Mapping[str, Json]) -> Artifact:
-    return Artifact(
-        **{
-            **told,
-            "namespace": Namespace(**told["namespace"]),
-            "aliases": tuple(told["aliases"]),
-            "tags": tuple(told["tags"]),
-        }
-    )
-
-
-def file_of(told: Mapping[str, Json]) -> RunFile:
-    return RunFile(**told)
-
-
-def entry_of(told: Mapping[str, Json]) -> ArtifactEntry:
-    return ArtifactEntry(**told)
+def _value(kind: Any, value: Json) -> Any:
+    if get_origin(kind) in (Union, UnionType):  # of something that may be missing, and None
+        return None if value is None else _value(get_args(kind)[0], value)
+    if get_origin(kind) is tuple:
+        return tuple(_value(get_args(kind)[0], each) for each in value)
+    if not isinstance(kind, type):
+        return value
+    if is_dataclass(kind):
+        return record_of(kind, value)
+    return kind(value) if issubclass(kind, Enum) else value

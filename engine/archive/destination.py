@@ -10,15 +10,21 @@ from typing import Final
 
 from anyio.to_thread import run_sync
 
+from engine.archive.addresses import Addresses
 from engine.archive.audit import ArchiveAudit
 from engine.archive.blobs import Blobs
 from engine.archive.codec import plain
-from engine.archive.layout import FORMAT, VERSION, Layout, disk_errors, dumps
+from engine.archive.collection_writer import ArchiveCollectionWriter
+from engine.archive.contents import Contents
+from engine.archive.keeping import read_record
+from engine.archive.layout import COLLECTION, FORMAT, VERSION, Layout, disk_errors, dumps
 from engine.archive.places import places_of, root_of, server_of
-from engine.archive.writer import ArchiveRunWriter, read_record
+from engine.archive.reports import ArchiveViewWriter, keep
+from engine.archive.writer import ArchiveRunWriter
 from engine.errors import Side
 from engine.protocols import SystemOptions
-from engine.records import Namespace, Project, Run, SystemInfo
+from engine.records import Collection, Json, Namespace, Project, Receipt, Run, SystemInfo
+from engine.reports import Sweep
 from engine.transfer.context import Context
 
 LEFT_OVER_S: Final = 86_400
@@ -48,7 +54,8 @@ class ArchiveDestination:
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         self._context = context
-        self._blobs = Blobs(self._layout)
+        self._contents = Contents(self._layout, Blobs(self._layout))
+        self._addresses = Addresses({}, None)
         with disk_errors(Side.DESTINATION, self.uri):
             await run_sync(self._layout.facts)
         yield SystemInfo(
@@ -57,14 +64,19 @@ class ArchiveDestination:
 
     async def prepare(self, projects: Sequence[Project]) -> Mapping[Namespace, Namespace]:
         targets = places_of(projects, self._context.remap)
+        self._addresses = Addresses(targets, self._context.source)
         with disk_errors(Side.DESTINATION, self.uri):
             await run_sync(self._make, projects, targets)
         return targets
 
     def _make(self, projects: Sequence[Project], targets: Mapping[Namespace, Namespace]) -> None:
-        facts = self._layout.facts() or {"format": FORMAT, "version": VERSION, "origins": []}
+        facts = (self._layout.facts() or {"format": FORMAT, "origins": []}) | {"version": VERSION}
         if (source := self._context.source) is not None:
-            origin = {"uri": source.origin or source.uri, "product": source.product}
+            origin = {
+                "uri": source.origin or source.uri,
+                "product": source.product,
+                "server": source.first_server,
+            }
             facts["origins"] = [each for each in facts["origins"] if each["uri"] != origin["uri"]] + [origin]
         self._layout.root.mkdir(parents=True, exist_ok=True)
         self._layout.write(self._layout.root / "archive.json", dumps(facts).encode())
@@ -80,16 +92,39 @@ class ArchiveDestination:
     async def open_run(self, run: Run, namespace: Namespace) -> ArchiveRunWriter:
         place = self._layout.run(namespace, run.id)
         with disk_errors(Side.DESTINATION, str(place.record)):
-            before = await run_sync(read_record, self._layout, place, run.id)
+            before = await run_sync(read_record, self._layout, place.record, "run", {"id": run.id})
         return ArchiveRunWriter(
             run=replace(run, namespace=namespace),
             place=place,
             layout=self._layout,
-            blobs=self._blobs,
+            contents=self._contents,
             context=self._context,
             before=before,
             logs=self._logs,
         )
+
+    async def open_collection(self, collection: Collection, namespace: Namespace) -> ArchiveCollectionWriter:
+        place = self._layout.collection(namespace, collection.type, collection.name)
+        names = {"type": collection.type, "name": collection.name}
+        with disk_errors(Side.DESTINATION, str(place.record)):
+            before = await run_sync(read_record, self._layout, place.record, COLLECTION, names)
+        return ArchiveCollectionWriter(
+            place=place,
+            layout=self._layout,
+            contents=self._contents,
+            context=self._context,
+            addresses=self._addresses,
+            before=before,
+        )
+
+    def adopt_sweep(self, sweep: Sweep, note: Json) -> None:
+        """Runs name a sweep by the id that it has at the source."""
+
+    async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
+        return await keep(self._layout, replace(sweep, namespace=namespace))
+
+    def view_writer(self, places: Mapping[Namespace, Namespace]) -> ArchiveViewWriter:  # noqa: ARG002
+        return ArchiveViewWriter(self._layout, self._addresses)
 
     def audit(self) -> ArchiveAudit:
         return ArchiveAudit(self._rest)

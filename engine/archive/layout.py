@@ -1,15 +1,20 @@
 """Where things are in an archive, and how a file gets there: whole or not at all.
 
-Version 1, described for people in ``docs/archive.md``:
+Version 2, described for people in ``docs/archive.md``:
 
     archive.json                                  what this directory is
     projects/P/project.json                       a project
     projects/P/runs/R.json                        a run: its record, and the digests of all that belongs to it
     projects/P/history/R.parquet                  its history in wide form; also points/ (its long form),
                                                   system-metrics/ and console/
-    projects/P/artifacts/R/A.json                 an artifact version that it logged
+    projects/P/artifacts/R/A.json                 an artifact version that it logged, if in no collection
+    projects/P/collections/C.json                 a collection of artifact versions
+    projects/P/sweeps/S.json                      a sweep
+    projects/P/views/V.json                       a report, a draft of one, or a saved view
     blobs/ab/abcd…                                bytes of files and lists of files, by SHA-256
     earlier/<any of the above>.<digest>           what was superseded
+
+Version 1 had no collections, sweeps and views.
 """
 
 from __future__ import annotations
@@ -31,8 +36,10 @@ from engine.errors import ConfigError, EngineError, IntegrityError, Outage, Side
 from engine.records import Json, Namespace
 
 FORMAT: Final = "transfer-engine archive"
-VERSION: Final = 1
+VERSION: Final = 2
+READABLE: Final = (1, 2)
 
+COLLECTION: Final = "collection"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -81,6 +88,21 @@ class RunPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionPlace:
+    """The files of one collection.
+
+    Attributes:
+        arriving: for what has arrived of versions that the record does not tell of yet.
+    """
+
+    record: Path
+    arriving: Path
+
+    def arrived(self, number: int) -> Path:
+        return self.arriving / f"{number}.json"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """One archive; ``side`` is whose errors these are."""
 
@@ -104,7 +126,7 @@ class Layout:
                 raise IntegrityError("archive.json is damaged", side=self.side, subject=str(path)) from error
             if not isinstance(facts, dict) or facts.get("format") != FORMAT:
                 raise ConfigError("this is no archive", side=self.side, subject=str(path))
-            if facts.get("version") != VERSION:
+            if facts.get("version") not in READABLE:
                 raise Unsupported(
                     f"the archive has layout {facts.get('version')}, and this engine knows {VERSION}",
                     side=self.side,
@@ -133,6 +155,18 @@ class Layout:
     def run(self, namespace: Namespace, run_id: str) -> RunPlace:
         return RunPlace(self.project(namespace), portable(run_id))
 
+    def collection(self, namespace: Namespace, type_name: str, name: str) -> CollectionPlace:
+        record = self.thing(namespace, COLLECTION, f"{type_name}\0{name}")
+        project = self.project(namespace).name
+        return CollectionPlace(record, self.root / ".arriving" / project / record.stem)
+
+    def things(self, namespace: Namespace, kind: str) -> Path:
+        """The directory of all of a kind in a project: ``collection``, ``sweep`` or ``view``."""
+        return self.project(namespace) / f"{kind}s"
+
+    def thing(self, namespace: Namespace, kind: str, thing_id: str) -> Path:
+        return self.things(namespace, kind) / f"{portable(thing_id)}.json"
+
     def blob(self, digest: str) -> Path:
         """Bytes by their SHA-256.
 
@@ -151,6 +185,16 @@ class Layout:
     def temporary(self) -> Path:
         self.staging.mkdir(parents=True, exist_ok=True)
         return self.staging / uuid4().hex
+
+    def damaged(self, path: Path, error: Exception) -> IntegrityError:
+        """What to raise where a file of ours does not say what it should."""
+        return IntegrityError(
+            f"a record of the archive is damaged: {error}",
+            side=self.side,
+            subject=str(path),
+            remedy="export it again, or restore the archive from a copy",
+            exc=error,
+        )
 
     # -- writing ---------------------------------------------------------------------------------
 

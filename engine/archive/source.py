@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +14,22 @@ from anyio.to_thread import run_sync
 
 from engine.archive import points, rows
 from engine.archive.blobs import Blobs
-from engine.archive.codec import artifact_of, entry_of, file_of, project_of, run_of
+from engine.archive.codec import record_of
+from engine.archive.collection_reader import CollectionReader
+from engine.archive.contents import Contents
 from engine.archive.filters import Filter
-from engine.archive.layout import VERSION, Layout, RunPlace, disk_errors, sha256_of
+from engine.archive.keeping import DAMAGE
+from engine.archive.layout import Layout, RunPlace, disk_errors
 from engine.archive.places import root_of, server_of
-from engine.errors import ConfigError, EngineError, IntegrityError, Side
+from engine.archive.reports import kept
+from engine.errors import ConfigError, Side
 from engine.fingerprints import fingerprint
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import (
     Artifact,
     ArtifactEntry,
     Blob,
+    Collection,
     ConsoleLine,
     ConsoleLines,
     HistoryChunk,
@@ -35,13 +40,13 @@ from engine.records import (
     RunFile,
     Selection,
     SystemInfo,
+    Version,
 )
+from engine.reports import Sweep, View
 from engine.selection import Chosen
 from engine.transfer.context import Context
 
 T = TypeVar("T")
-
-LINES_AT_ONCE: Final = 1_000
 
 _ARTIFACT_NAME: Final = re.compile(r"[a-z0-9_-]+\.json")
 
@@ -72,7 +77,9 @@ class ArchiveSource:
     ) -> None:
         self._layout = Layout(root_of(rest), side)
         self._blobs = Blobs(self._layout)
+        self._contents = Contents(self._layout, self._blobs)
         self.uri = f"archive:{rest}"
+        self._collections: CollectionReader
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:  # noqa: ARG002
@@ -85,13 +92,15 @@ class ArchiveSource:
                 subject=str(self._layout.root),
                 remedy="engine export SOURCE --out DIR makes one",
             )
+        self._collections = CollectionReader(self._layout)
         origins = facts.get("origins") or [{}]
         yield SystemInfo(
             uri=self.uri,
             product="archive",
-            version=str(VERSION),
+            version=str(facts["version"]),
             server=server_of(self._layout.root),
             origin=origins[-1].get("uri"),
+            origin_server=origins[-1].get("server"),
         )
 
     # -- runs ------------------------------------------------------------------------------------
@@ -115,9 +124,9 @@ class ArchiveSource:
         found = []
         for path in (self._layout.root / "projects").glob("*/project.json"):
             try:
-                found.append(project_of(json.loads(path.read_bytes())))
-            except (ValueError, KeyError, TypeError) as error:
-                raise self._damaged(path, error) from error
+                found.append(record_of(Project, json.loads(path.read_bytes())))
+            except DAMAGE as error:
+                raise self._layout.damaged(path, error) from error
         return sorted(found, key=lambda project: project.namespace)
 
     async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
@@ -131,7 +140,7 @@ class ArchiveSource:
                     continue
                 if selection.since is not None and (run.started_at or 0) < selection.since:
                     continue
-                if not wanted.takes(run):
+                if not (wanted.takes(run) and selection.takes(run)):
                     continue
             if left is not None and left <= 0:
                 return
@@ -145,7 +154,7 @@ class ArchiveSource:
             try:
                 run = json.loads(path.read_bytes())["run"]
                 found.append((run["started_at"] or 0, run["id"], path))
-            except (ValueError, KeyError, TypeError):  # told when it is its turn
+            except DAMAGE:  # told when it is its turn
                 found.append((0, "", path))
         return [path for *_, path in sorted(found)]
 
@@ -153,26 +162,17 @@ class ArchiveSource:
         try:
             content = path.read_bytes()
             record = json.loads(content)
-            run = run_of(record["run"])
+            run = record_of(Run, record["run"])
             located = Located(
                 self._layout.run(project.namespace, run.id), record["parts"], record["artifacts"]
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return Unreadable(path.stem, self._damaged(path, error))
+        except (OSError, *DAMAGE) as error:
+            return Unreadable(path.stem, self._layout.damaged(path, error))
         return replace(
             run,
             namespace=project.namespace,
             locator=located,
             fingerprint=fingerprint(record["run"], record["parts"], record["artifacts"]),
-        )
-
-    def _damaged(self, path: Path, error: Exception) -> EngineError:
-        return IntegrityError(
-            f"a record of the archive is damaged: {error}",
-            side=self._layout.side,
-            subject=str(path),
-            remedy="export it again, or restore the archive from a copy",
-            exc=error,
         )
 
     # -- tables ----------------------------------------------------------------------------------
@@ -215,50 +215,83 @@ class ArchiveSource:
     async def files(self, run: Run) -> AsyncGenerator[RunFile]:
         listed = _located(run).parts.get("files")
         if listed is not None:
-            async with aclosing(self._listed(listed["sha256"])) as lines:
+            async with aclosing(self._contents.lines(listed["sha256"])) as lines:
                 async for line in lines:
-                    yield replace(file_of(line["file"]), locator=line["sha256"])
+                    yield replace(record_of(RunFile, line["file"]), locator=line["sha256"])
 
     async def artifacts(self, run: Run) -> AsyncGenerator[Artifact]:
-        located = _located(run)
+        """All that a run logged, whether it is kept with the run or in a collection."""
+        async with aclosing(self.uncollected(run)) as uncollected:
+            async for artifact in uncollected:
+                yield artifact
         with disk_errors(self._layout.side, f"artifacts of run {run.id}"):
-            found = await run_sync(self._artifacts, located)
+            found = await run_sync(self._collections.made_by, run)
         for artifact in found:
             yield artifact
 
-    def _artifacts(self, located: Located) -> list[Artifact]:
+    async def uncollected(self, run: Run) -> AsyncGenerator[Artifact]:
+        """What is kept with the run alone: of a source without collections, or of an archive of version 1."""
+        with disk_errors(self._layout.side, f"artifacts of run {run.id}"):
+            found = await run_sync(self._with_run, run)
+        for artifact in found:
+            yield artifact
+
+    def _with_run(self, run: Run) -> list[Artifact]:
+        located = _located(run)
         found = []
         for name, digest in located.artifacts.items():
             if not _ARTIFACT_NAME.fullmatch(name):
-                raise self._damaged(located.place.record, ValueError(f"{name!r} is no name of an artifact"))
+                error = ValueError(f"{name!r} is no name of an artifact")
+                raise self._layout.damaged(located.place.record, error)
             path = self._layout.checked(located.place.artifacts / name, digest)
             record = json.loads(path.read_bytes())
-            found.append(replace(artifact_of(record["artifact"]), locator=record["entries"]["sha256"]))
+            artifact = record_of(Artifact, record["artifact"])
+            if not self._collections.holds(artifact, run):
+                found.append(replace(artifact, locator=record["entries"]["sha256"]))
         # Versions of a collection in their order, as they have to be written.
         return sorted(found, key=lambda each: (each.type, each.name, each.version or 0))
 
+    # -- what belongs to no run ------------------------------------------------------------------
+
+    async def collections(self, project: Project) -> AsyncGenerator[Collection]:
+        """All collections of a project.
+
+        Raises:
+            IntegrityError: after all others, if some are damaged.
+        """
+        with disk_errors(self._layout.side, f"collections of {project.namespace}"):
+            found, error = await run_sync(self._collections.listed, project.namespace)
+        for collection in found:
+            yield collection
+        if error is not None:
+            raise error
+
+    async def collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
+        """What the archive says of a collection, and its versions in their order.
+
+        Raises:
+            NotFound: it is not there.
+            IntegrityError: its record is damaged.
+        """
+        with disk_errors(self._layout.side, f"artifact {collection}"):
+            return await run_sync(self._collections.read, collection)
+
+    async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
+        async with aclosing(kept(self._layout, project.namespace, Sweep)) as sweeps:
+            async for sweep in sweeps:
+                yield sweep
+
+    async def views(self, project: Project) -> AsyncGenerator[View]:
+        async with aclosing(kept(self._layout, project.namespace, View)) as views:
+            async for view in views:
+                yield view
+
+    # -- bytes of artifacts ----------------------------------------------------------------------
+
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
-        async with aclosing(self._listed(artifact.locator)) as lines:
+        async with aclosing(self._contents.lines(artifact.locator)) as lines:
             async for line in lines:
-                yield replace(entry_of(line["file"]), locator=line["sha256"] or "")
-
-    async def _listed(self, digest: str) -> AsyncGenerator[Mapping[str, Json]]:
-        """The lines of a list of files, after it was checked."""
-        path = self._layout.blob(digest)
-
-        def check() -> None:
-            if not path.is_file() or sha256_of(path) != digest:
-                raise self._damaged(path, ValueError("a list of files is missing or not what it was"))
-
-        def some() -> list[Mapping[str, Json]]:
-            return [json.loads(line) for line, _ in zip(file, range(LINES_AT_ONCE), strict=False)]
-
-        with disk_errors(self._layout.side, str(path)):
-            await run_sync(check)
-            with path.open(encoding="ascii") as file:
-                while lines := await run_sync(some):
-                    for line in lines:
-                        yield line
+                yield replace(record_of(ArtifactEntry, line["file"]), locator=line["sha256"] or "")
 
     async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         async with aclosing(self._blobs.read(blob.locator, offset)) as pieces:

@@ -7,27 +7,25 @@ killed at any moment leaves the record of before, and what that refers to.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from anyio.to_thread import run_sync
 
 from engine.archive import points, rows
-from engine.archive.blobs import PIECE, Blobs
 from engine.archive.codec import plain
+from engine.archive.contents import Contents
+from engine.archive.keeping import write_record
 from engine.archive.layout import Layout, RunPlace, disk_errors, dumps, sha256_of, sync_file
 from engine.archive.names import portable
-from engine.errors import Conflict, IntegrityError, Side
-from engine.fanout import for_each
+from engine.errors import Side
 from engine.protocols import Reader
 from engine.records import (
     Artifact,
     ArtifactEntry,
-    Blob,
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
@@ -38,9 +36,6 @@ from engine.records import (
     RunFile,
 )
 from engine.transfer.context import Context
-
-FILES_AT_ONCE: Final = 16
-"""Files of one run or artifact that are read at the same time."""
 
 HISTORY: Final = "history"
 POINTS: Final = "points"
@@ -61,7 +56,7 @@ class ArchiveRunWriter:
     run: Run
     place: RunPlace
     layout: Layout
-    blobs: Blobs
+    contents: Contents
     context: Context
     before: Mapping[str, Json]
     logs: bool
@@ -158,7 +153,7 @@ class ArchiveRunWriter:
     # -- bytes -----------------------------------------------------------------------------------
 
     async def write_files(self, files: AsyncIterator[RunFile], read: Reader) -> Receipt:
-        listed, receipt = await self._store(files, read)
+        listed, receipt = await self.contents.store(files, read, self.context)
         note = {"files": listed if listed["count"] else None}
         self.parts |= note
         return replace(receipt, note=note)
@@ -166,7 +161,7 @@ class ArchiveRunWriter:
     async def write_artifact(
         self, artifact: Artifact, entries: AsyncIterator[ArtifactEntry], read: Reader
     ) -> Receipt:
-        listed, receipt = await self._store(entries, read)
+        listed, receipt = await self.contents.store(entries, read, self.context)
         if artifact.namespace != self.run.namespace and artifact.run_id == self.run.id:
             artifact = replace(artifact, namespace=self.run.namespace)
         name = portable("\0".join((artifact.type, artifact.name, str(artifact.version))))
@@ -175,30 +170,6 @@ class ArchiveRunWriter:
         with disk_errors(Side.DESTINATION, str(path)):
             await run_sync(self.layout.write, path, dumps(record).encode())
         return receipt
-
-    async def _store(self, blobs: AsyncIterator[Any], read: Reader) -> tuple[Json, Receipt]:
-        """Keep the bytes of these and a list of them."""
-        lines: dict[int, str] = {}
-        total = 0
-
-        async def store(numbered: tuple[int, Blob]) -> None:
-            nonlocal total
-            number, blob = numbered
-            told = {"file": plain(blob), "sha256": None, "bytes": 0}
-            if getattr(blob, "ref", None) is None:
-                async with self.context.budget.hold(2 * PIECE), aclosing(read(blob)) as pieces:
-                    stored = await self.blobs.put(pieces, blob)
-                told |= {"sha256": stored.sha256, "bytes": stored.size}
-                total += stored.size
-                self.context.counters.bytes += stored.size
-            self.context.counters.files += 1
-            lines[number] = dumps(told)
-
-        await for_each(_numbered(blobs), store, limit=FILES_AT_ONCE)
-        text = "".join(f"{lines[number]}\n" for number in sorted(lines))
-        listed = await run_sync(self.blobs.put_bytes, text.encode())
-        told = {"count": len(lines), "bytes": total, "sha256": listed.sha256}
-        return told, Receipt(items=1, files=len(lines), bytes=total)
 
     # -- the record ------------------------------------------------------------------------------
 
@@ -220,48 +191,10 @@ class ArchiveRunWriter:
         self._staged.clear()
         artifacts = {path.name: sha256_of(path) for path in sorted(self.place.artifacts.glob("*.json"))}
         told = {"run": plain(self.run), "complete": complete, "parts": parts, "artifacts": artifacts}
-        if all(self.before.get(name) == value for name, value in json.loads(dumps(told)).items()):
+        if not write_record(self.layout, self.place.record, self.before, told, losses=losses):
             return
-        record = {"generation": self.before.get("generation", 0) + 1, **told, "losses": losses}
-        self.layout.write(self.place.record, dumps(record).encode())
         # What the source has no more, after the record, so that it never refers to what is not there.
         for part in self.parts:
             if self.parts[part] is None and (gone := self.place.table(part)).is_file():
                 self.layout.set_aside(gone)
                 gone.unlink()
-
-
-def read_record(layout: Layout, place: RunPlace, run_id: str) -> dict[str, Any]:
-    """The record of a run as it is, empty if there is none.
-
-    Raises:
-        Conflict: the place is that of another run.
-        IntegrityError: it is damaged.
-    """
-    path = place.record
-    if not path.is_file():
-        return {}
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-        found = record["run"]["id"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            "the record of the run is damaged",
-            side=layout.side,
-            subject=str(path),
-            remedy="move it away, and export the run again with --no-incremental",
-        ) from error
-    if found != run_id:
-        raise Conflict(
-            f"the place of run {run_id!r} in the archive is taken by {found!r}",
-            side=layout.side,
-            subject=str(path),
-        )
-    return record
-
-
-async def _numbered(blobs: AsyncIterator[Blob]) -> AsyncIterator[tuple[int, Blob]]:
-    number = 0
-    async for blob in blobs:
-        yield number, blob
-        number += 1

@@ -21,8 +21,16 @@ import anyio
 from engine.errors import Conflict, EngineError, IntegrityError, NotFound, NotYet, Side, Unsupported
 from engine.fanout import for_each
 from engine.fingerprints import fingerprint
-from engine.protocols import CollectionDestination, CollectionSource, CollectionWriter, Reader
-from engine.records import Collection, Namespace, Project, Receipt, RunRef, Version
+from engine.protocols import (
+    CollectionDestination,
+    CollectionSource,
+    CollectionWriter,
+    Destination,
+    PartlyCollected,
+    Reader,
+    Source,
+)
+from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.transfer.ledger.journal import Journal, artifact_key
 from engine.transfer.ledger.proofs import KnownCollection
 
@@ -41,6 +49,15 @@ class Failed(Protocol):
 def by_collection(source: object, destination: object) -> bool:
     """Whether artifacts go by collections, and not by the runs that made them."""
     return isinstance(source, CollectionSource) and isinstance(destination, CollectionDestination)
+
+
+def artifacts_with_runs(
+    source: Source, destination: Destination
+) -> Callable[[Run], AsyncGenerator[Artifact]] | None:
+    """How the artifacts are listed that go with a run; None if all go by collections."""
+    if not by_collection(source, destination):
+        return source.artifacts
+    return source.uncollected if isinstance(source, PartlyCollected) else None
 
 
 @dataclass(slots=True)
@@ -139,8 +156,10 @@ class Collections:
             except NotYet:
                 self.progress.claimed.add(listed)
                 return False
-            # Names may have moved while the bytes did.
+            # Names may have moved while the bytes did; versions that came meanwhile are for the next time.
+            brought = {(one.number, one.artifact.digest) for one in versions}
             collection, versions = await self.source.collection(collection)
+            whole = whole and brought.issuperset((one.number, one.artifact.digest) for one in versions)
             await writer.finish(collection, versions)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
             tell = partial(self._tell, listed, namespace)

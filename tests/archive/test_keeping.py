@@ -92,8 +92,8 @@ async def test_a_record_that_points_out_of_the_archive_is_refused(root: Path):
 
 
 async def test_a_layout_that_is_not_known_is_refused(root: Path):
-    (root / "archive.json").write_text('{"format": "transfer-engine archive", "version": 2}')
-    with pytest.raises(Unsupported, match="layout 2"):
+    (root / "archive.json").write_text('{"format": "transfer-engine archive", "version": 3}')
+    with pytest.raises(Unsupported, match="layout 3"):
         await told_of_run(root)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.archive import ArchiveDestination, ArchiveSource
-from engine.archive.codec import plain, run_of
+from engine.archive.codec import plain, record_of
 from engine.archive.layout import dumps
 from engine.archive.points import PointWriter, read_points
 from engine.archive.rows import RowWriter, read_rows
@@ -171,7 +171,7 @@ def test_points_of_any_bits_come_back_in_their_order(history: list[Point]):
 @given(config=objects, summary=st.none() | objects, text=st.text(st.characters()))
 def test_records_of_any_json_come_back(config: Any, summary: Any, text: str):
     run = Run(id=text, namespace=Namespace(text, text), config=config, summary=summary, extra={text: config})
-    found = run_of(json.loads(dumps(plain(run))))
+    found = record_of(Run, json.loads(dumps(plain(run))))
     assert exact([found.id, found.config, found.summary, found.extra]) == exact(
         [text, config, summary, run.extra]
     )

@@ -1,0 +1,64 @@
+"""Where records speak of projects that an archive keeps under other names.
+
+Nothing is changed where every project keeps its name. W&B's references between versions, and the pointers in
+its reports, tell projects by name, so that whoever restores them finds them by the names in the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+
+from engine.records import ArtifactEntry, Collection, Namespace, RunRef, SystemInfo, Version
+from engine.reports import View
+from engine.wandb.artifact_uris import Reference
+from engine.wandb.references import References
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """
+    Attributes:
+        places: where each project of the source is in the archive; what is not moved keeps its name.
+        source: where the records come from.
+    """
+
+    places: Mapping[Namespace, Namespace]
+    source: SystemInfo | None
+
+    def of(self, namespace: Namespace) -> Namespace:
+        return self.places.get(namespace, namespace)
+
+    def collection(self, collection: Collection) -> Collection:
+        return replace(collection, namespace=self.of(collection.namespace))
+
+    def version(self, version: Version) -> Version:
+        return replace(
+            version,
+            artifact=replace(version.artifact, namespace=self.of(version.artifact.namespace)),
+            made_by=None if version.made_by is None else self._run(version.made_by),
+            used_by=tuple(map(self._run, version.used_by)),
+        )
+
+    def _run(self, run: RunRef) -> RunRef:
+        return RunRef(self.of(run.namespace), run.id)
+
+    async def entries(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncIterator[ArtifactEntry]:
+        """The same; those that refer to a file of another version with the name that its project has here."""
+        async for entry in entries:
+            reference = None if entry.ref is None else Reference.of(entry.ref)
+            if reference is not None and self.of(reference.namespace) != reference.namespace:
+                moved = replace(reference, namespace=self.of(reference.namespace))
+                yield replace(entry, ref=str(moved))
+            else:
+                yield entry
+
+    def view(self, view: View) -> View:
+        """A view that points at projects by the names that they have here; all else it says stays."""
+        if all(own == place for own, place in self.places.items()):
+            return view
+        server = self.source.first_server if self.source is not None else None
+        url = (server or "").removeprefix("wandb:")
+        references = References(places=self.places, source_url=url, url=url, run_id=lambda _, run: run)
+        spec = references.of(view.spec, view.namespace).spec
+        return replace(view, namespace=self.of(view.namespace), spec=spec)
