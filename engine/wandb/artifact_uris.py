@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import quote, unquote
@@ -20,6 +21,8 @@ from engine.records import Namespace
 SCHEME: Final = "wandb-artifact://"
 
 _BY_ID: Final = re.compile(r"wandb-artifact://(?P<id>[0-9a-fA-F]+)/(?P<path>.*)", re.DOTALL)
+_ID_IN_TEXT: Final = re.compile(r"wandb-artifact://[0-9a-fA-F]{16,}(?![0-9a-zA-Z])")
+_NAME_IN_TEXT: Final = re.compile(r"(wandb-artifact://[^/\s]+/[^/\s]+/)([^/:\s]+):([^/\s]+)")
 _BY_NAME: Final = re.compile(
     r"wandb-artifact://(?P<entity>[^/]+)/(?P<project>[^/]+)/(?P<name>[^/:]+):v(?P<number>\d+)/(?P<path>.*)",
     re.DOTALL,
@@ -53,6 +56,11 @@ class Reference:
         return f"{SCHEME}{'/'.join(quote(part, safe='') for part in home)}:v{self.number}/{self.path}"
 
 
+def ids_in(text: str) -> list[str]:
+    """The URIs, without their paths, by which a text names versions by the ids of its server."""
+    return _ID_IN_TEXT.findall(text)
+
+
 def by_id(ref: str) -> tuple[str, str] | None:
     """The id of a version as its server tells it, and the path in it; None for any other URI."""
     match = _BY_ID.fullmatch(ref)
@@ -71,3 +79,14 @@ def of_id(version_id: str, path: str) -> str:
         return f"{SCHEME}{base64.b64decode(version_id, validate=True).hex()}/{path}"
     except binascii.Error as error:
         raise ValueError(f"{version_id!r} is no id of an artifact") from error
+
+
+def renamed(text: str, name: Callable[[str], str], alias: Callable[[str], str]) -> str:
+    """A text in which references by name go by new names of collections and of aliases."""
+
+    def told(match: re.Match[str]) -> str:
+        old = unquote(match[2])
+        kept = match[2] if (new := name(old)) == old else quote(new, safe="")
+        return f"{match[1]}{kept}:{alias(match[3])}"
+
+    return _NAME_IN_TEXT.sub(told, text) if SCHEME in text else text

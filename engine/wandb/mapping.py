@@ -56,8 +56,8 @@ ENDINGS: Final[Mapping[RunState, Ending]] = {
 
 _APPROXIMATE_STATES = {
     RunState.KILLED: "it ends with exit code 255, which a server may call failed",
-    RunState.RUNNING: "it goes on at the source; until a later transfer brings its end, the server will call it "
-    "crashed, as nobody writes to it here",
+    RunState.RUNNING: "it goes on at the source, but not here: until a later transfer brings its end, the "
+    "server will call it crashed",
 }
 
 

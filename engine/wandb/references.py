@@ -42,6 +42,7 @@ class References:
         projects: internal ids of projects at the destination.
         sweeps: names of sweeps at the destination, by namespace and name at the source.
         views: ids of views at the destination, by their ids at the source.
+        versions: URIs of artifact versions at the destination, by those that name them by ids of the source.
     """
 
     places: Mapping[Namespace, Namespace]
@@ -51,6 +52,7 @@ class References:
     projects: dict[Namespace, str] = field(default_factory=dict)
     sweeps: Mapping[tuple[Namespace, str], str] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def of(self, spec: Mapping[str, Json], home: Namespace) -> Rewritten:
         """A spec as it has to be at the destination.
@@ -196,9 +198,8 @@ class _Rewriting:
             return self._opaque(text)
         if "://" not in text:
             return text
-        for reference in _BY_ID.findall(text):
-            self.unresolved[f"artifact {reference}"] += 1
-        return self._url.sub(self._address, _ARTIFACT.sub(self._artifact, text))
+        text = _ARTIFACT.sub(self._artifact, _BY_ID.sub(self._version, text))
+        return self._url.sub(self._address, text)
 
     def _opaque(self, text: str) -> str:
         """``Run:v1:<name>:<project>:<entity>`` in base64, as servers name runs."""
@@ -212,6 +213,12 @@ class _Rewriting:
             return text
         told = (kind, version, self._run(source, run), target.project, target.entity)
         return base64.b64encode(":".join(told).encode()).decode()
+
+    def _version(self, match: re.Match[str]) -> str:
+        if (found := self._all.versions.get(match[0])) is None:
+            self.unresolved[f"artifact {match[0]}"] += 1
+            return match[0]
+        return found
 
     def _artifact(self, match: re.Match[str]) -> str:
         source = Namespace(match["entity"], match["project"])

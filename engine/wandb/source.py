@@ -18,6 +18,7 @@ from engine.records import (
     HistoryRows,
     HistorySize,
     Namespace,
+    Portfolio,
     Project,
     Run,
     RunFile,
@@ -33,9 +34,10 @@ from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
 from engine.wandb.reading import artifacts, files, renaming, reports
 from engine.wandb.reading.client_ids import ClientIds
-from engine.wandb.reading.collections import list_collections, read_collection
+from engine.wandb.reading.collections import SEQUENCE, list_collections, read_collection
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
+from engine.wandb.reading.portfolios import list_portfolios, read_portfolio
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
 from engine.wandb.reading.sizes import size_of
@@ -146,6 +148,10 @@ class WandbSource:
         """See ``engine.remapping.source.Renaming``."""
         return renaming.renamed_view(view, remapping)
 
+    def renamed_reference(self, ref: str, remapping: Remapping) -> str:
+        """See ``engine.remapping.source.Renaming``."""
+        return renaming.renamed_reference(ref, remapping)
+
     async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
         return {run.id: size_of(run) for run in runs}
 
@@ -192,6 +198,23 @@ class WandbSource:
         if found is None:
             raise NotFound("it is not there any more", side=self._side, subject=f"artifact {collection}")
         return await self._client_ids.tell(found.collection, tuple(found.versions.values()))
+
+    async def portfolios(self, project: Project) -> AsyncGenerator[Collection]:
+        """The collections of links of a project."""
+        async with aclosing(list_portfolios(self._client, project.namespace)) as found:
+            async for portfolio in found:
+                yield portfolio
+
+    async def portfolio(self, collection: Collection) -> Portfolio:
+        """What is said of a collection of links now, in a request for each 100 links.
+
+        Raises:
+            NotFound: it was deleted meanwhile, or may not be seen.
+        """
+        found = await read_portfolio(self._client, collection.namespace, collection.name)
+        if found is None or found.kind == SEQUENCE:
+            raise NotFound("it is not there any more", side=self._side, subject=f"portfolio {collection}")
+        return found.portfolio
 
     async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
         async with aclosing(reports.list_sweeps(self._client, project.namespace)) as nodes:

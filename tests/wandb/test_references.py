@@ -12,6 +12,7 @@ from engine.wandb.references import References
 
 OLD, NEW = Namespace("ann", "vision"), Namespace("bea", "seeing it")
 ELSE, ALSO = Namespace("ann", "text"), Namespace("bea", "words")
+BY_ID, THERE = "wandb-artifact://6b5e6b5e6b5e6b5e6b5e", "wandb-artifact://7b5e7b5e7b5e7b5e7b5e7b5e"
 A, B = "https://api.wandb.example", "http://b.example:8080"
 
 
@@ -24,6 +25,7 @@ def references(**more: Any) -> References:
         projects={NEW: "new-id", ALSO: "also-id"},
         sweeps={(OLD, "s1"): "t1"},
         views={"VmlldzoxMjM=": "VmlldzoxMjM0"},
+        versions={BY_ID: THERE},
         **more,
     )
 
@@ -65,6 +67,7 @@ def opaque(run: str, place: Namespace) -> str:
          f"{B}/bea/seeing%20it/reports/A-b--VmlldzoxMjM0"),
         ({"type": "report", "id": "VmlldzoxMjM="}, {"type": "report", "id": "VmlldzoxMjM0"}),
         ("wandb-artifact://ann/vision/weights:v3/a.bin", "wandb-artifact://bea/seeing it/weights:v3/a.bin"),
+        (f"![a]({BY_ID}/a.png) and {BY_ID}/b.png", f"![a]({THERE}/a.png) and {THERE}/b.png"),
         ("https://elsewhere.example/ann/vision", "https://elsewhere.example/ann/vision"),
         ({"type": "unheard-of", "name": "vision", "n": [1, None, 2.5]},
          {"type": "unheard-of", "name": "vision", "n": [1, None, 2.5]}),
@@ -85,7 +88,7 @@ def test_a_known_reference_points_to_what_is_there(old: Any, new: Any):
         (f"{A}/login", f"address {A}/login"),
         (opaque("r1", Namespace("x", "y")), "run x/y/r1"),
         ("wandb-artifact://x/y/z:v0", "artifact wandb-artifact://x/y/"),
-        ("wandb-artifact://6b5e6b5e6b5e6b5e6b5e/a.json", "artifact wandb-artifact://6b5e6b5e6b5e6b5e"),
+        ("wandb-artifact://5b5e5b5e5b5e5b5e5b5e/a.json", "artifact wandb-artifact://5b5e5b5e5b5e5b5e"),
         ("wandb-client-artifact://_latest/a", "artifact wandb-client-artifact://_latest"),
     ],
 )
@@ -110,3 +113,10 @@ def test_internal_ids_that_are_not_known_are_asked_for():
     all_of.projects.clear()
     rewritten = all_of.of({"project": {"name": "vision", "entityName": "ann", "id": 7}}, OLD)
     assert rewritten.wanted == {NEW}
+
+
+def test_custom_charts_are_named_but_for_those_that_every_server_has():
+    panels = [{"panelDefId": name} for name in ("ann/curve", "wandb/line/v0", "ann/curve")]
+    rewritten = references().of({"panels": panels}, OLD)
+    assert rewritten.spec == {"panels": panels}
+    assert rewritten.charts == {"ann/curve": 2}

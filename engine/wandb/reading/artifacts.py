@@ -125,7 +125,7 @@ async def list_entries(
     )
     contents: dict[str, Json] = manifest["contents"]
     of = _Version(version_id, tuple(home), manifest.get("storagePolicyConfig") or {})
-    names = _Names(client, subject)
+    names = Names(client, subject)
     async with aclosing(_files(client, version_id, node["files"], subject)) as files:
         async for file in files:
             entry = contents.pop(file["name"], None)
@@ -136,8 +136,8 @@ async def list_entries(
 
 
 @dataclass(slots=True)
-class _Names:
-    """Other versions that entries refer to, by their names, which mean something on other servers, too."""
+class Names:
+    """Versions that something refers to, by their names, which mean something on other servers, too."""
 
     client: WandbClient
     subject: str
@@ -149,12 +149,16 @@ class _Names:
         if found is None:
             return entry
         version_id, path = found
-        if version_id not in self._known:
-            self._known[version_id] = await self._name(version_id)
-        reference = self._known[version_id]
+        reference = await self.of(version_id)
         return entry if reference is None else replace(entry, ref=str(replace(reference, path=path)))
 
-    async def _name(self, version_id: str) -> Reference | None:
+    async def of(self, version_id: str) -> Reference | None:
+        """The version of an id, without a path; None if it is gone."""
+        if version_id not in self._known:
+            self._known[version_id] = await self._asked(version_id)
+        return self._known[version_id]
+
+    async def _asked(self, version_id: str) -> Reference | None:
         data = await self.client.graphql(documents.ARTIFACT_NAME, {"id": version_id}, self.subject)
         node = data.get("artifact")
         home = ((node or {}).get("artifactSequence") or {}).get("project")

@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Final
 
 from engine.records import Json, Run
-from engine.remapping.rules import CONFIG, METRICS, TAGS, Remapping, Rules
+from engine.remapping.rules import ALIASES, ARTIFACTS, CONFIG, METRICS, TAGS, Remapping, Rules
 from engine.reports import View
+from engine.wandb import artifact_uris
 from engine.wandb.mapping import WANDB
 
 _NAMES: Final = ("1", "4")
@@ -51,11 +52,20 @@ def _definition(definition: Json, metrics: Rules) -> Json:
 
 
 def renamed_view(view: View, remapping: Remapping) -> View:
-    """A view whose panels, filters, columns and sortings go by the new names.
+    """A view whose panels, filters, columns, sortings and references to artifacts go by the new names.
 
     Texts and expressions that people wrote are left as they are.
     """
-    return replace(view, spec=_ViewNames(remapping).of(view.spec))
+    return replace(
+        view,
+        spec=_ViewNames(remapping).of(view.spec),
+        artifacts={uri: renamed_reference(named, remapping) for uri, named in view.artifacts.items()},
+    )
+
+
+def renamed_reference(text: str, remapping: Remapping) -> str:
+    """A text whose ``wandb-artifact://`` references go by the new names."""
+    return artifact_uris.renamed(text, remapping[ARTIFACTS].of, remapping[ALIASES].of)
 
 
 class _ViewNames:
@@ -63,6 +73,8 @@ class _ViewNames:
         self._rules = remapping
 
     def of(self, value: Json) -> Json:
+        if isinstance(value, str):
+            return renamed_reference(value, self._rules)
         if isinstance(value, list):
             return [self.of(item) for item in value]
         if not isinstance(value, Mapping):

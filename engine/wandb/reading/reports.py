@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from engine.records import Json, Namespace
 from engine.reports import Sweep, View
 from engine.transfer.context import Context
+from engine.wandb import artifact_uris
 from engine.wandb.client import WandbClient
+from engine.wandb.jsontext import encode_json
 from engine.wandb.names import short_hash
+from engine.wandb.reading.artifacts import Names
 from engine.wandb.reading.pages import pages
 from engine.wandb.reading.values import milliseconds, parse_object
 
@@ -150,6 +154,7 @@ def view_of(node: Mapping[str, Json], namespace: Namespace) -> View:
 async def views_to_move(client: WandbClient, context: Context, namespace: Namespace) -> AsyncGenerator[View]:
     """Reports, their drafts and saved views; what everybody has by themselves is told to be left."""
     there = await kinds_of(client, namespace)
+    names = Names(client, f"reports of {namespace}")
     for name, kind in (("reports", REPORT), ("drafts", DRAFT), ("saved", SAVED_VIEW)):
         if name not in there:
             continue
@@ -161,4 +166,15 @@ async def views_to_move(client: WandbClient, context: Context, namespace: Namesp
                     )
                     context.lose("workspace_left", f"project {namespace}", detail)
                 else:
-                    yield view
+                    yield await _with_artifacts(view, names)
+
+
+async def _with_artifacts(view: View, names: Names) -> View:
+    """A view with the names of the versions that its spec has by their ids."""
+    found: dict[str, str] = {}
+    for uri in sorted({*artifact_uris.ids_in(encode_json(view.spec))}):
+        version = artifact_uris.by_id(f"{uri}/")
+        reference = None if version is None else await names.of(version[0])
+        if reference is not None:
+            found[uri] = str(reference)
+    return replace(view, artifacts=found) if found else view
