@@ -29,7 +29,7 @@ from engine.fingerprints import ContentFingerprint
 from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
 from engine.transfer.checks import Checks
-from engine.transfer.collections import collections_between
+from engine.transfer.collections import artifacts_with_runs, collections_between
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.ledger.journal import Journal, artifact_key
 from engine.transfer.ledger.proofs import Known
@@ -81,6 +81,7 @@ class Pipeline:
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
         self._reports = Reports.between(source, destination, journal, self._failed, self._drain)
+        self._artifacts_of = artifacts_with_runs(source, destination)
         self._collections = collections_between(
             source,
             destination,
@@ -260,9 +261,9 @@ class Pipeline:
             await payloads.send(
                 self._part(Kind.FILES, f"files of {name}", job, partial(self._move_files, job))
             )
-        if self._options.artifacts and self._collections is None:
+        if self._options.artifacts and self._artifacts_of is not None:
             try:
-                async with aclosing(self._source.artifacts(job.run)) as artifacts:
+                async with aclosing(self._artifacts_of(job.run)) as artifacts:
                     async for artifact in artifacts:
                         if artifact_key(artifact) not in known.artifacts:
                             await payloads.send(self._artifact_part(artifact, job))
