@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -39,10 +40,18 @@ def fill(entity: str, project: str) -> None:
     wandb.agent(sweep, train, entity=entity, project=project, count=2)
     with wandb.init(entity=entity, project=project, id="alone") as run:
         run.log({"loss": 1.0})
+        drawn = wandb.Table(columns=["x"], data=[[1]])
+        run.log({"curve": wandb.plot_table(f"{entity}/curve", drawn, {"x": "x"})})
+        artifact = wandb.Artifact("pictures", "media")
+        with artifact.new_file("a.txt") as file:
+            file.write("a")
+        version = run.log_artifact(artifact).wait()
+    picture = f"wandb-artifact://{base64.b64decode(version.id).hex()}/a.txt"
     later = wr.Report(entity=entity, project=project, title="Appendix", blocks=[wr.P("more")])
     later.save()
     runs = wr.Runset(entity=entity, project=project, name="all", filters="Config('lr') == 0.1")
-    panels = wr.PanelGrid(runsets=[runs], panels=[wr.LinePlot(x="Step", y=["loss"])])
+    chart = wr.CustomChart(chart_name=f"{entity}/curve")
+    panels = wr.PanelGrid(runsets=[runs], panels=[wr.LinePlot(x="Step", y=["loss"]), chart])
     report = wr.Report(
         entity=entity,
         project=project,
@@ -61,6 +70,7 @@ def fill(entity: str, project: str) -> None:
             wr.MarkdownBlock(
                 f"A run: {url}/{entity}/{project}/runs/alone and one of [others]({url}/them/other)"
             ),
+            wr.MarkdownBlock(f"By id: {picture}, by name: wandb-artifact://{entity}/{project}/pictures:v0/a.txt"),
             panels,
         ],
     )

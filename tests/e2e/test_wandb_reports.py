@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -23,6 +24,8 @@ from tests.servers import RunningSandbox, running_sandbox
 
 VIEWS = """query ($p: String, $e: String, $type: String) { project(name: $p, entityName: $e) {
     allViews(viewType: $type) { edges { node { id name displayName description spec parentId } } } } }"""
+ARTIFACT = """query ($p: String!, $e: String!) { project(name: $p, entityName: $e) {
+    artifactCollectionMembership(name: "pictures:v0") { artifact { id } } } }"""
 RUN = """query ($p: String, $e: String) { project(name: $p, entityName: $e) {
     runs { edges { node { name sweepName } } } } }"""
 
@@ -131,10 +134,26 @@ def expected(value: Any, world: World, ids: dict[str, str]) -> Any:
         f"{world.source.server.url}/ann/vision": f"{world.target.server.url}/bea/seeing",
         '"entityName": "ann"': '"entityName": "bea"',
         '"name": "vision"': '"name": "seeing"',
+        f"wandb-artifact://{artifact_id(world.source)}": f"wandb-artifact://{artifact_id(world.target)}",
+        "wandb-artifact://ann/vision/": "wandb-artifact://bea/seeing/",
         **ids,
     }.items():
         text = text.replace(old, new)
     return json.loads(text)
+
+
+def artifact_id(place: Place) -> str:
+    """In hex, as references tell it."""
+    found = place.server.graphql(ARTIFACT, p=place.project, e=place.entity)["project"]
+    version_id: str = found["artifactCollectionMembership"]["artifact"]["id"]
+    return base64.b64decode(version_id).hex()
+
+
+def test_custom_charts_that_stay_are_declared_for_runs_and_reports(world: World):
+    told = {loss.subject.partition(" ")[0] for loss in world.results[0].loss_examples["custom_chart_left"]}
+    assert told == {"run", "report"}
+    assert "ann/curve" in world.results[0].loss_examples["custom_chart_left"][0].detail
+    assert "custom_chart_left" not in world.results[1].losses, "it was told"
 
 
 def test_reports_are_equal_block_for_block_but_for_what_they_point_at(world: World, read: tuple[Any, Any]):
