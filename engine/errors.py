@@ -7,7 +7,7 @@
     ├── NotFound             an object is not there (any more)
     ├── Conflict             an object exists with other content, or an id is burnt
     ├── NotYet               it depends on something that has not arrived, and may
-    ├── Recreated            what it was to be added to was deleted, as the user wants, to be made anew
+    ├── NeedsRecreation      a collection has to be deleted first, as the user allows
     ├── Unsupported          a side lacks a feature or speaks an unknown version
     ├── IntegrityError       bytes, digests or counts do not agree
     ├── Outage               a side is gone for longer than is worth waiting
@@ -126,8 +126,8 @@ class NotYet(EngineError):
     """It depends on something that is not at the destination and may still come."""
 
 
-class Recreated(EngineError):
-    """A collection was deleted, as the user allowed, and has to be written again from its first version."""
+class NeedsRecreation(EngineError):
+    """What is there of a collection has to be deleted first, which the user allowed."""
 
 
 class Unsupported(EngineError):

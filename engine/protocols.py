@@ -168,7 +168,12 @@ class CollectionDestination(Protocol):
 
         Raises:
             Conflict: something else has its name.
+            NeedsRecreation: as ``Conflict``, and that may be deleted.
         """
+        ...
+
+    async def delete_collection(self, collection: Collection, namespace: Namespace) -> None:
+        """Delete what is there of a collection; only called after ``NeedsRecreation``."""
         ...
 
 
@@ -180,8 +185,7 @@ class CollectionWriter(Protocol):
 
         Raises:
             Conflict: the number cannot be had.
-            Recreated: it could not be had, so that the collection was deleted, as the user allows; a new
-                writer has to bring all versions.
+            NeedsRecreation: the number cannot be had, unless the collection is made anew.
             IntegrityError: its content is not what the source says it is.
         """
         ...

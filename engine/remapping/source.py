@@ -19,7 +19,14 @@ import pyarrow as pa
 
 from engine.errors import ConfigError, Conflict, Side
 from engine.fingerprints import fingerprint
-from engine.protocols import CollectionSource, Measuring, Source, Unreadable
+from engine.protocols import (
+    CollectionSource,
+    LinkSource,
+    Measuring,
+    PartlyCollected,
+    Source,
+    Unreadable,
+)
 from engine.records import (
     Artifact,
     ArtifactEntry,
@@ -28,8 +35,10 @@ from engine.records import (
     HistoryChunk,
     HistoryRows,
     HistorySize,
+    Link,
     MetricPoints,
     Namespace,
+    Portfolio,
     Project,
     Run,
     RunFile,
@@ -73,6 +82,10 @@ class Renaming(Protocol):
 
     def renamed_view(self, view: View, remapping: Remapping) -> View: ...
 
+    def renamed_reference(self, ref: str, remapping: Remapping) -> str:
+        """The URI of a reference that is about another artifact, by the name that this one gets."""
+        ...
+
 
 def remapped(source: Source, remapping: Remapping) -> Source:
     """The source with other names; itself if there are none to give."""
@@ -110,6 +123,10 @@ class RemappedSource:
             self.views = self._views
         if isinstance(source, CollectionSource):
             self.collections, self.collection = self._collections, self._collection
+        if isinstance(source, LinkSource):
+            self.portfolios, self.portfolio = self._portfolios, self._portfolio
+        if isinstance(source, PartlyCollected):
+            self.uncollected = self._uncollected
 
     def _pass_on(self, name: str) -> None:
         """Offer what the source offers besides; of runs it is told the originals."""
@@ -280,6 +297,12 @@ class RemappedSource:
             async for artifact in artifacts:
                 yield self.artifact(artifact)
 
+    async def _uncollected(self, run: Run) -> AsyncGenerator[Artifact]:
+        assert isinstance(self._source, PartlyCollected)
+        async with aclosing(self._source.uncollected(original(run))) as artifacts:
+            async for artifact in artifacts:
+                yield self.artifact(artifact)
+
     def artifact(self, artifact: Artifact) -> Artifact:
         """A version with its new names.
 
@@ -324,24 +347,58 @@ class RemappedSource:
             tags=self._several(TAGS, collection.tags, subject),
         )
 
+    def _as_it_was(self, collection: Collection) -> Collection:
+        old = self._artifact_names.get((collection.namespace.path, collection.name), collection.name)
+        return replace(collection, name=old)
+
     async def _collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
         assert isinstance(self._source, CollectionSource)
-        old = self._artifact_names.get((collection.namespace.path, collection.name), collection.name)
-        found, versions = await self._source.collection(replace(collection, name=old))
+        found, versions = await self._source.collection(self._as_it_was(collection))
         return self._named(found), tuple(
-            replace(version, artifact=self.artifact(version.artifact)) for version in versions
+            replace(
+                version,
+                artifact=self.artifact(version.artifact),
+                portfolios=tuple(map(self._named, version.portfolios)),
+            )
+            for version in versions
         )
+
+    async def _portfolios(self, project: Project) -> AsyncGenerator[Collection]:
+        assert isinstance(self._source, LinkSource)
+        async with aclosing(self._source.portfolios(project)) as portfolios:
+            async for portfolio in portfolios:
+                yield self._named(portfolio)
+
+    async def _portfolio(self, collection: Collection) -> Portfolio:
+        assert isinstance(self._source, LinkSource)
+        found = await self._source.portfolio(self._as_it_was(collection))
+        return Portfolio(
+            collection=self._named(found.collection),
+            links=tuple(map(self._link, found.links)),
+        )
+
+    def _link(self, link: Link) -> Link:
+        target, subject = link.target, f"artifact {link.target.name}"
+        name = self._artifact_name(target.namespace, target.name, subject)
+        aliases = self._several(ALIASES, link.aliases, subject)
+        return replace(link, target=replace(target, name=name), aliases=aliases)
 
     async def entries(self, artifact: Artifact) -> AsyncGenerator[ArtifactEntry]:
         rules, subject = self._rules[REFERENCES], f"artifact {artifact.name}"
         async with aclosing(self._source.entries(artifact)) as entries:
             async for entry in entries:
                 if entry.ref is None or (ref := self._of(REFERENCES, entry.ref, subject)) == entry.ref:
-                    yield entry
+                    yield self._following(entry)
                     continue
                 # What has no checksum has its own address in that place.
                 digest = None if entry.digest is None else rules.of(entry.digest)
                 yield replace(entry, ref=ref, digest=digest)
+
+    def _following(self, entry: ArtifactEntry) -> ArtifactEntry:
+        """An entry that refers to another artifact by the name that this one gets."""
+        if entry.ref is None or not isinstance(self._source, Renaming):
+            return entry
+        return replace(entry, ref=self._source.renamed_reference(entry.ref, self._rules))
 
     async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         async with aclosing(self._source.read(blob, offset)) as pieces:

@@ -5,7 +5,7 @@
 Collections are moved side by side, the versions of each one strictly one after the other. A version that the
 source cannot give is told and left out. Any other failure makes the later versions of its collection wait for
 the next transfer, because they would get numbers that are not theirs. A collection of which a version refers
-to another one that is not there yet is gone on with when the others are through.
+to another one that is not there yet is gone on with when the others are through. Links to versions come last.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final
 
 import anyio
 
-from engine.errors import Conflict, EngineError, IntegrityError, NotFound, NotYet, Side, Unsupported
+from engine.errors import (
+    Conflict,
+    EngineError,
+    IntegrityError,
+    NeedsRecreation,
+    NotFound,
+    NotYet,
+    Side,
+    Unsupported,
+)
 from engine.fanout import for_each
 from engine.fingerprints import fingerprint
 from engine.protocols import (
@@ -26,24 +35,24 @@ from engine.protocols import (
     CollectionSource,
     CollectionWriter,
     Destination,
+    LinkDestination,
+    LinkSource,
     PartlyCollected,
     Reader,
     Source,
 )
 from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
+from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal, artifact_key
+from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.proofs import KnownCollection
+from engine.transfer.links import Links
 
-Tell = Callable[[EngineError], Awaitable[None]]
+LOOK_S: Final = 1.0
+"""Between looks at what other engines have in hand."""
 
 _UNREADABLE = (NotFound, IntegrityError, Unsupported)
 """What does not become better: a version of which this is said at the source will never be had."""
-
-
-class Failed(Protocol):
-    """Records what did not arrive; raises it if nothing further can succeed."""
-
-    async def __call__(self, item: str, subject: str, error: Exception, tell: Tell) -> EngineError: ...
 
 
 def by_collection(source: object, destination: object) -> bool:
@@ -62,10 +71,19 @@ def artifacts_with_runs(
 
 @dataclass(slots=True)
 class _Progress:
-    """Versions that arrived, and the collections that wait for some."""
+    """How far a pass has come.
+
+    Attributes:
+        versions: those that arrived.
+        claimed: collections that wait for versions of others.
+        elsewhere: collections that other engines have in hand.
+        linked: portfolios that versions are linked into.
+    """
 
     versions: int = 0
     claimed: set[Collection] = field(default_factory=set)
+    elsewhere: list[Collection] = field(default_factory=list)
+    linked: set[Collection] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +135,28 @@ class Collections:
             put_off.clear()
             await for_each(waiting, one, limit=self.workers)
             last = self.progress.versions == before
+        await self._move_links(projects, one, whole=chosen is None)
+
+    async def _move_links(
+        self, projects: Sequence[Project], move: Callable[[Collection], Awaitable[None]], *, whole: bool
+    ) -> None:
+        if not isinstance(self.source, LinkSource) or not isinstance(self.destination, LinkDestination):
+            return
+        # Links can only be made to what is there; what another engine gives up is taken over.
+        while self.progress.elsewhere and not self.drain.is_set():
+            await anyio.sleep(LOOK_S)
+            waiting = list(self.progress.elsewhere)
+            self.progress.elsewhere.clear()
+            await for_each(waiting, move, limit=self.workers)
+        links = Links(
+            source=self.source,
+            destination=self.destination,
+            journal=self.journal,
+            failed=self.failed,
+            drain=self.drain,
+            workers=self.workers,
+        )
+        await links.move(projects, sorted(self.progress.linked, key=str), whole=whole)
 
     async def _listed(self, projects: Sequence[Project]) -> AsyncGenerator[Collection]:
         for project in projects:
@@ -141,18 +181,23 @@ class Collections:
         if self.drain.is_set():
             return True
         subject = f"artifact {listed.name} of {listed.namespace}"
-        if listed not in self.progress.claimed and not await self.journal.claim_collection(listed):
-            return True
+        if listed not in self.progress.claimed:
+            claim = await self.journal.claim_collection(listed)
+            if claim is not Claim.MINE:
+                if claim is Claim.ELSEWHERE:
+                    self.progress.elsewhere.append(listed)
+                return True
         try:
             collection, versions = await self.source.collection(listed)
             known = await self.journal.known_of(collection, namespace)
             is_asked = chosen is None or any(version.made_by in chosen for version in versions)
+            if is_asked:
+                self.progress.linked.update(*(version.portfolios for version in versions))
             if not is_asked or known.fingerprint == fingerprint(collection, versions):
                 await self.journal.collection_left(listed)
                 return True
-            writer = await self.destination.open_collection(collection, namespace)
             try:
-                whole = await self._write(writer, versions, namespace, known, last=last)
+                writer, whole = await self._written(collection, versions, namespace, known, last=last)
             except NotYet:
                 self.progress.claimed.add(listed)
                 return False
@@ -168,6 +213,30 @@ class Collections:
         proof = fingerprint(collection, versions) if whole else None
         await self.journal.collection_ended(collection, namespace, fingerprint=proof)
         return True
+
+    async def _written(
+        self,
+        collection: Collection,
+        versions: Sequence[Version],
+        namespace: Namespace,
+        known: KnownCollection,
+        *,
+        last: bool,
+    ) -> tuple[CollectionWriter, bool]:
+        """Write all that has not arrived yet; the writer, and whether all is there then.
+
+        Raises:
+            NotYet: a version depends on one that may still come.
+        """
+        try:
+            writer = await self.destination.open_collection(collection, namespace)
+            return writer, await self._write(writer, versions, namespace, known, last=last)
+        except NeedsRecreation:
+            # On disk before anything is deleted, lest a later transfer takes it to be there.
+            await self.journal.collection_forgotten(collection, namespace, known)
+            await self.destination.delete_collection(collection, namespace)
+            writer = await self.destination.open_collection(collection, namespace)
+            return writer, await self._write(writer, versions, namespace, KnownCollection(), last=last)
 
     async def _tell(self, collection: Collection, namespace: Namespace, error: EngineError) -> None:
         await self.journal.collection_ended(collection, namespace, error=error)
@@ -185,6 +254,7 @@ class Collections:
 
         Raises:
             NotYet: a version depends on one that may still come.
+            NeedsRecreation: what is there has to be deleted first.
         """
         whole = True
         for position, version in enumerate(versions):
@@ -196,6 +266,8 @@ class Collections:
                 continue
             try:
                 receipt = await self._write_one(writer, version)
+            except NeedsRecreation:
+                raise
             except Exception as error:
                 if isinstance(error, NotYet) and not last:
                     raise

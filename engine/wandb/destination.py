@@ -6,22 +6,37 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from engine.errors import AuthError, ConfigError, Conflict, EngineError, Side
+from engine.errors import AuthError, ConfigError, Conflict, EngineError, Problem, Side
 from engine.fanout import KeyedLocks, for_each
 from engine.protocols import CollectionWriter, RunRehearsal, RunWriter, Survey, SystemOptions
-from engine.records import Collection, Namespace, Project, Receipt, Run, RunRef, SystemInfo
+from engine.records import (
+    Collection,
+    Json,
+    Namespace,
+    Portfolio,
+    Project,
+    Receipt,
+    Run,
+    RunRef,
+    SystemInfo,
+    Version,
+)
 from engine.reports import Sweep
 from engine.transfer.context import Context
 from engine.wandb import documents, uri
 from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
+from engine.wandb.collections.numbers import foretell
 from engine.wandb.collections.place import Place
-from engine.wandb.collections.writer import SequenceWriter
+from engine.wandb.collections.portfolios import PortfolioWriter
+from engine.wandb.collections.registries import PortfolioPlaces
+from engine.wandb.collections.version_ids import VersionIds
+from engine.wandb.collections.writer import SequenceWriter, delete_sequence
 from engine.wandb.digests import Multipart
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
-from engine.wandb.names import artifact_name, artifact_type, run_id
+from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
 from engine.wandb.placement import Placement, members
 from engine.wandb.references import References
 from engine.wandb.rehearsal import WandbRunRehearsal
@@ -75,6 +90,7 @@ class WandbDestination:
         self._artifacts: ArtifactWriter
         self._openings: Openings
         self._sweeps: Sweeps
+        self._portfolio_places: PortfolioPlaces
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -92,6 +108,7 @@ class WandbDestination:
                 system=self._system(),
             )
             self._sweeps = Sweeps(client, context)
+            self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
             ids = RunIds(self._id_policy, self._source_uri())
             await ids.load(context)
             self._openings = Openings(client, context, ids)
@@ -232,7 +249,26 @@ class WandbDestination:
         return await self._openings.holds(namespace, run_id(run.id))
 
     async def open_collection(self, collection: Collection, namespace: Namespace) -> CollectionWriter:
-        place = Place(
+        return await SequenceWriter.open(
+            self._place(collection, namespace),
+            self._source_uri(),
+            self._found_run,
+            self._target_of,
+            collection,
+            recreate=self._options.recreate,
+        )
+
+    async def delete_collection(self, collection: Collection, namespace: Namespace) -> None:
+        await delete_sequence(self._place(collection, namespace))
+
+    async def foretell_collection(
+        self, collection: Collection, versions: Sequence[Version], namespace: Namespace
+    ) -> Problem | None:
+        place = self._place(collection, namespace)
+        return await foretell(place, self._source_uri(), versions, recreate=self._options.recreate)
+
+    def _place(self, collection: Collection, namespace: Namespace) -> Place:
+        return Place(
             client=self._client,
             context=self._context,
             uploader=self._artifacts.uploader,
@@ -242,9 +278,28 @@ class WandbDestination:
             name=artifact_name(collection.name),
             type=artifact_type(collection.type),
         )
-        return await SequenceWriter.open(
-            place, self._source_uri(), self._found_run, self._target_of, collection
+
+    async def write_portfolio(self, portfolio: Portfolio, *, whole: bool) -> Receipt:
+        source = portfolio.collection
+        place = await self._portfolio_places.of(source.namespace)
+        if place is None:
+            self._context.lose("portfolio_dropped", f"portfolio {source}", "its project is not moved")
+            return Receipt(skipped=True)
+        writer = PortfolioWriter(
+            client=self._client,
+            context=self._context,
+            memos=self._context.memos.of_project(source.namespace, place),
+            ids=VersionIds(self._client),
+            namespace=place,
+            name=portfolio_name(source.name),
+            home=self._told_place,
+            whole=whole,
         )
+        return await writer.write(portfolio)
+
+    def _told_place(self, source: Namespace) -> Namespace | None:
+        """Where a project goes, or went at another time, because the user says so."""
+        return self._target_of(source) or self._placement.wished(source)
 
     def _target_of(self, source: Namespace) -> Namespace | None:
         """Where a project of the source goes, None if it is not moved."""
@@ -274,11 +329,15 @@ class WandbDestination:
 
     # -- sweeps and reports ----------------------------------------------------------------------
 
+    def adopt_sweep(self, sweep: Sweep, note: Json) -> None:
+        self._sweeps.adopt(sweep, str(note))
+
     async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
         return await self._sweeps.write(sweep, namespace)
 
     def view_writer(self, places: Mapping[Namespace, Namespace]) -> WandbViewWriter:
-        server = self._context.source.server if self._context.source else None
+        source = self._context.source
+        server = source.first_server if source else None
         references = References(
             places=places,
             source_url=(server or "").removeprefix("wandb:"),

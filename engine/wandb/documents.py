@@ -159,10 +159,46 @@ mutation DeleteArtifact($id: ID!) {
 }
 """
 
-UPDATE_COLLECTION: Final = """
+UPDATE_SEQUENCE: Final = """
 mutation UpdateArtifactSequence($id: ID!, $description: String!) {
   updateArtifactSequence(input: { artifactSequenceID: $id, description: $description }) {
     artifactCollection { id }
+  }
+}
+"""
+
+UPDATE_PORTFOLIO: Final = """
+mutation UpdateArtifactPortfolio($id: ID!, $description: String!) {
+  updateArtifactPortfolio(input: { artifactPortfolioID: $id, description: $description }) {
+    artifactCollection { id }
+  }
+}
+"""
+
+DELETE_SEQUENCE: Final = """
+mutation DeleteArtifactSequence($id: ID!) {
+  deleteArtifactSequence(input: { artifactSequenceID: $id }) { artifactCollection { state } }
+}
+"""
+
+LINK_ARTIFACT: Final = """
+mutation LinkArtifact($input: LinkArtifactInput!) {
+  linkArtifact(input: $input) { versionIndex artifactCollectionID }
+}
+"""
+
+UNLINK_ARTIFACT: Final = """
+mutation UnlinkArtifact($input: UnlinkArtifactInput!) {
+  unlinkArtifact(input: $input) { success }
+}
+"""
+
+# A personal entity has no organisation of its own; its user may be in several.
+ORGANIZATIONS: Final = """
+query OrganizationsOfEntity($entity: String!) {
+  entity(name: $entity) {
+    organization { name orgEntity { name } }
+    user { organizations { name orgEntity { name } } }
   }
 }
 """

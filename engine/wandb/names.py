@@ -93,6 +93,11 @@ def artifact_name(name: str) -> str:
     return _slug(name, _NOT_IN_ARTIFACT, "artifact")
 
 
+def portfolio_name(name: str) -> str:
+    """A legal name of a collection of links, whose rules are wider: no ``/ :`` and at most 128 characters."""
+    return _slug(name, _NOT_IN_TYPE, "portfolio")
+
+
 def artifact_type(name: str) -> str:
     """A legal artifact type; ``wandb-*`` is reserved for the server's own types."""
     legal = _slug(name, _NOT_IN_TYPE, "artifact")

@@ -78,6 +78,15 @@ class Placement:
         """Where the user wants a project to go."""
         return self.remap.get(source.path) or self.remap.get(source.project)
 
+    def wished(self, source: Namespace) -> Namespace | None:
+        """Where the user wants a project to go that may not be moved now.
+
+        Raises:
+            ConfigError: that is no place.
+        """
+        wish = self.wish(source)
+        return None if wish is None else self._wished(wish)
+
     def _wished(self, wish: str) -> Namespace:
         entity, slash, project = wish.partition("/")
         if not slash:

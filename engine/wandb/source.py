@@ -81,6 +81,11 @@ class WandbSource:
         return self._identity
 
     @property
+    def client(self) -> WandbClient:
+        """The connection; known while it is open."""
+        return self._client
+
+    @property
     def features(self) -> frozenset[str]:
         """What the server says it can do; known while it is open."""
         return self._client.features

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from engine import fingerprints
 from engine.errors import EngineError
-from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
+from engine.records import Artifact, Collection, Json, Namespace, Project, Receipt, Run, RunRef, Version
+from engine.reports import Sweep, View
 from engine.transfer.ledger.holder import Holder
 from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.ledger import Ledger
-from engine.transfer.ledger.proofs import Known, KnownCollection, Proofs, proof_of
+from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of
 from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.store import Cause, Item, RunKey
 from engine.transfer.ledger.trail import artifact_line, run_line
@@ -172,12 +175,38 @@ class Journal(Proofs):
         """What was claimed so was brought as far as it could be."""
         await self._ledger.end_run((project, f"{what}/"), proven=False)
 
+    # -- sweeps and views ------------------------------------------------------------------------
+
+    async def known_report(self, made: Sweep | View, destination: Namespace) -> KnownReport:
+        """What earlier transfers proved of a sweep or a view."""
+        if not self._incremental:
+            return KnownReport()
+        kind, name = _report_key(made)
+        for item in await self._ledger.notes(made.namespace.path, "", kind, name):
+            # One that failed later is still where it was brought before.
+            if item.name == name and item.note is not None and item.destination == destination.path:
+                return KnownReport(content=item.content, note=json.loads(item.note))
+        return KnownReport()
+
+    async def report_done(self, made: Sweep | View, destination: Namespace, receipt: Receipt) -> None:
+        """A sweep or a view was acknowledged, or found to be what it has to be."""
+        await self._ledger.note(
+            _report_item(
+                made, destination, State.DONE, note=receipt.note, content=fingerprints.fingerprint(made)
+            )
+        )
+
+    async def report_failed(
+        self, made: Sweep | View, destination: Namespace, known: KnownReport, error: EngineError
+    ) -> None:
+        await self._ledger.settle(_report_item(made, destination, State.FAILED, note=known.note, error=error))
+
     # -- collections -----------------------------------------------------------------------------
 
-    async def claim_collection(self, collection: Collection) -> bool:
-        """Take a collection for this engine alone; False if another one has it, or has tried."""
+    async def claim_collection(self, collection: Collection) -> Claim:
+        """Take a collection for this engine alone."""
         key = collection.namespace.path, _claimed(collection)
-        return (await self._ledger.claim([key]))[key] is Claim.MINE
+        return (await self._ledger.claim([key]))[key]
 
     async def known_of(self, collection: Collection, destination: Namespace) -> KnownCollection:
         """What earlier transfers proved of a collection and of its versions."""
@@ -217,6 +246,25 @@ class Journal(Proofs):
         item = _version_item(artifact, destination, State.FAILED, error=error)
         await self._ledger.settle(item, artifact_line(artifact, destination, [str(error)]))
 
+    async def collection_forgotten(
+        self, collection: Collection, destination: Namespace, known: KnownCollection
+    ) -> None:
+        """Return when it is on disk that nothing of a collection is at the destination any more.
+
+        Args:
+            known: what was.
+        """
+        item = Item(
+            kind=Kind.COLLECTION,
+            project=collection.namespace.path,
+            name=collection_key(collection),
+            state=State.PENDING,
+            destination=destination.path,
+        )
+        for version in known.versions:
+            await self._ledger.note(replace(item, kind=Kind.ARTIFACT, name=version))
+        await self._ledger.settle(item)
+
     async def collection_ended(
         self,
         collection: Collection,
@@ -247,6 +295,34 @@ class Journal(Proofs):
 def collection_key(collection: Collection) -> str:
     """What tells the collections of a project apart."""
     return f"{collection.type}/{collection.name}"
+
+
+def _report_key(made: Sweep | View) -> tuple[Kind, str]:
+    """Titles change; the id is what tells those of a project apart."""
+    return (Kind.SWEEP, made.id) if isinstance(made, Sweep) else (Kind.REPORT, f"{made.kind}/{made.id}")
+
+
+def _report_item(
+    made: Sweep | View,
+    destination: Namespace,
+    state: State,
+    *,
+    note: Json | None,
+    content: str | None = None,
+    error: EngineError | None = None,
+) -> Item:
+    kind, name = _report_key(made)
+    return Item(
+        kind=kind,
+        project=made.namespace.path,
+        name=name,
+        state=state,
+        destination=destination.path,
+        content=content,
+        note=None if note is None else json.dumps(note),
+        attempts=1,
+        cause=Cause.of(error) if error else None,
+    )
 
 
 def _claimed(collection: Collection) -> str:

@@ -40,15 +40,20 @@ class Kind(StrEnum):
     FILES = "files"
     ARTIFACT = "artifact"
     COLLECTION = "collection"
+    SWEEP = "sweep"
+    REPORT = "report"
+    """A report, a draft of one, or a saved view."""
     HISTORY_RANGE = "history_range"
     """How far a history came that is not done."""
     OBJECT_PART = "object_part"
     """What was acknowledged of an object that goes in parts and is not done."""
     REFERENCE = "reference"
     """What rows that were read once speak of."""
+    LINK = "link"
+    """A version that is, or is being, linked into a portfolio."""
 
 
-MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART, Kind.REFERENCE)
+MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART, Kind.REFERENCE, Kind.LINK)
 """Kinds that only serve to go on with a run; nothing is left of them when it is done."""
 
 

@@ -1,25 +1,18 @@
-"""What is said of a collection and its versions, brought to what the source says now.
-
-Only differences are sent. An alias names one version of a collection, so that those that move are given to
-their version, and only those that nobody has at the source are taken away, like ``latest`` that the server
-gives by itself.
-"""
+"""What is said of the versions of a collection, brought to what the source says now."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from engine.records import Artifact, Collection, Json, Version
 from engine.wandb import documents, names
+from engine.wandb.collections.labels import Labels, Member, tag_inputs
 from engine.wandb.collections.place import Place
 from engine.wandb.jsontext import Plain, clean_text, encode_json
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import Holding
-
-TAGS_AT_ONCE = 20
-"""Tags of a collection in one request (``createArtifactCollectionTagAssignments``)."""
 
 INHERIT_TTL, NO_TTL = -1, -2
 
@@ -38,7 +31,7 @@ class Facts:
             "metadata": self._metadata(artifact),
             "ttlDurationSeconds": None if artifact.ttl_s is None else artifact.ttl_s or NO_TTL,
             "historyStep": version.step or None,
-            "tags": _tag_inputs(self._tags(artifact)),
+            "tags": tag_inputs(self._tags(artifact)),
         }
         return {name: value for name, value in told.items() if value not in (None, [])}
 
@@ -47,7 +40,17 @@ class Facts:
         for version in wanted:
             if (found := there.get(version.number)) is not None:
                 await self._update(version.artifact, found.artifact)
-        await self._update_aliases(wanted, there)
+        # If the source was changed while it was read, the later version has the alias.
+        owners: dict[str, Hashable] = {
+            alias: version.number
+            for version in wanted
+            for alias in version.artifact.aliases
+            if version.number in there
+        }
+        members: dict[Hashable, Member] = {
+            number: Member(id_of(found.artifact), found.artifact.aliases) for number, found in there.items()
+        }
+        await self._labels.move_aliases(owners, members)
 
     async def _update(self, wanted: Artifact, found: Artifact) -> None:
         tags = self._tags(wanted)
@@ -59,47 +62,21 @@ class Facts:
         if wanted.ttl_s != found.ttl_s:
             changes["ttlDurationSeconds"] = INHERIT_TTL if wanted.ttl_s is None else wanted.ttl_s or NO_TTL
         if added := sorted({*tags} - {*found.tags}):
-            changes["tagsToAdd"] = _tag_inputs(added)
+            changes["tagsToAdd"] = tag_inputs(added)
         if removed := sorted({*found.tags} - {*tags}):
-            changes["tagsToDelete"] = _tag_inputs(removed)
+            changes["tagsToDelete"] = tag_inputs(removed)
         if changes:
-            await self._send(documents.UPDATE_ARTIFACT, {"input": {"artifactID": id_of(found), **changes}})
-
-    async def _update_aliases(self, wanted: Sequence[Version], there: Mapping[int, Version]) -> None:
-        # If the source was changed while it was read, the later version has the alias.
-        owners = {
-            alias: version.number
-            for version in wanted
-            for alias in version.artifact.aliases
-            if version.number in there
-        }
-        for number, found in there.items():
-            wanted_here = [alias for alias, owner in owners.items() if owner == number]
-            if mine := sorted({*wanted_here} - {*found.artifact.aliases}):
-                await self._send(documents.ADD_ALIASES, self._aliases(found, mine))
-            if theirs := [alias for alias in found.artifact.aliases if alias not in owners]:
-                await self._send(documents.DELETE_ALIASES, self._aliases(found, theirs))
+            variables = {"input": {"artifactID": id_of(found), **changes}}
+            await self.place.client.graphql(documents.UPDATE_ARTIFACT, variables, self.place.subject)
 
     async def update_collection(self, wanted: Collection, found: Holding) -> None:
         """Make description and tags of the collection what is wanted."""
-        there = found.collection
-        if (wanted.description or "") != (there.description or ""):
-            text = clean_text(wanted.description or "")
-            await self._send(documents.UPDATE_COLLECTION, {"id": found.id, "description": text})
-        if "ARTIFACT_TAGS" not in self.place.client.features:
-            return
-        where = {
-            "entity": self.place.namespace.entity,
-            "project": self.place.namespace.project,
-            "name": self.place.name,
-        }
-        for document, tags in (
-            (documents.ADD_COLLECTION_TAGS, sorted({*wanted.tags} - {*there.tags})),
-            (documents.DELETE_COLLECTION_TAGS, sorted({*there.tags} - {*wanted.tags})),
-        ):
-            for start in range(0, len(tags), TAGS_AT_ONCE):
-                some = tags[start : start + TAGS_AT_ONCE]
-                await self._send(document, {**where, "tags": _tag_inputs(some)})
+        await self._labels.describe(wanted, found.collection, found.kind)
+
+    @property
+    def _labels(self) -> Labels:
+        place = self.place
+        return Labels(place.client, place.namespace, place.name, place.subject)
 
     def _tags(self, artifact: Artifact) -> list[str]:
         """Those that this server takes."""
@@ -121,24 +98,6 @@ class Facts:
             if count:
                 self.place.context.lose(kind, subject, detail, count)
 
-    def _aliases(self, found: Version, aliases: Sequence[str]) -> dict[str, Json]:
-        home = {
-            "artifactCollectionName": self.place.name,
-            "entityName": self.place.namespace.entity,
-            "projectName": self.place.namespace.project,
-        }
-        return {
-            "id": id_of(found.artifact),
-            "aliases": [{"alias": alias, **home} for alias in aliases],
-        }
-
-    async def _send(self, document: str, variables: Mapping[str, Json]) -> None:
-        await self.place.client.graphql(document, variables, self.place.subject)
-
 
 _NO_TAGS: Final = "artifact tags, which this server does not keep"
 _NO_ALIAS: Final = "aliases that W&B does not take"
-
-
-def _tag_inputs(tags: Sequence[str]) -> list[Json]:
-    return [{"tagName": tag} for tag in tags]

@@ -11,7 +11,7 @@ A version has to be logged by a run. One whose run is gone is logged by a run th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ import orjson
 from engine.fanout import for_each
 from engine.records import Json, Version
 from engine.wandb import documents
-from engine.wandb.collections.place import Place
+from engine.wandb.collections.place import Made, Place
 from engine.wandb.manifest import Entry
 
 PLACEHOLDER: Final = "Placeholder of transfer-engine: keeps a version number until the transfer is done"
@@ -39,16 +39,15 @@ def is_placeholder(version: Version) -> bool:
     return version.artifact.description == PLACEHOLDER
 
 
-async def fill(place: Place, run_id: str, numbers: range) -> Mapping[int, str]:
-    """Make one placeholder for each of the next numbers; return the ids by the numbers they got."""
-    made: dict[int, str] = {}
+async def fill(place: Place, run_id: str, numbers: range) -> Sequence[Made]:
+    """Make one placeholder for each of the next numbers."""
+    made: list[Made] = []
 
     async def one(_number: int) -> None:
         nonce = secrets.token_hex(64)
         # A reference needs no upload.
         entry = Entry(path=PATH, digest=f"placeholder://{nonce}", size=0, ref=f"placeholder://{nonce}")
-        version = await place.make({"description": PLACEHOLDER}, run_id, [entry], nonce)
-        made[version.number] = version.id
+        made.append(await place.make({"description": PLACEHOLDER}, run_id, [entry], nonce))
 
     await for_each(numbers, one, limit=TOGETHER)
     return made

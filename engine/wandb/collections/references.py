@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from engine.errors import AuthError, NotYet, Side, Unsupported
 from engine.fanout import for_each
-from engine.records import ArtifactEntry, Namespace, Version
+from engine.records import ArtifactEntry, Namespace, Version, VersionRef
 from engine.wandb import artifact_uris, documents
 from engine.wandb.artifact_uris import SCHEME, Reference
 from engine.wandb.collections.place import Place
 from engine.wandb.collections.placeholders import TOGETHER
+from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.names import artifact_name
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.client_ids import AT_ONCE, mapped
@@ -33,7 +34,7 @@ class References:
 
     place: Place
     target: FindPlace
-    _ids: dict[tuple[Namespace, str], str] = field(default_factory=dict)
+    ids: VersionIds
 
     async def translated(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncIterator[ArtifactEntry]:
         """The same entries; references to other versions with the ids that those have here.
@@ -55,26 +56,19 @@ class References:
                 "reference_unresolved", self.place.subject, f"{path!r} refers to {ref}, which is not moved"
             )
             return GONE + ref.removeprefix(SCHEME)
-        return artifact_uris.of_id(await self._id(home, reference), reference.path)
+        version = VersionRef(home, artifact_name(reference.name), reference.number)
+        return artifact_uris.of_id(await self._id(version), reference.path)
 
-    async def _id(self, home: Namespace, reference: Reference) -> str:
-        key = home, f"{artifact_name(reference.name)}:v{reference.number}"
-        if key not in self._ids:
-            data = await self.place.client.graphql(
-                documents.VERSION_ID,
-                {"entity": home.entity, "project": home.project, "name": key[1]},
-                self.place.subject,
+    async def _id(self, version: VersionRef) -> str:
+        found = await self.ids.find(version)
+        if found is None:
+            raise NotYet(
+                f"it refers to {version}, which has not arrived",
+                side=Side.DESTINATION,
+                subject=self.place.subject,
+                remedy="run the same command again when that has arrived",
             )
-            found = (data.get("project") or {}).get("artifactCollectionMembership")
-            if found is None or found.get("artifact") is None:
-                raise NotYet(
-                    f"it refers to {reference.version} of {reference.namespace}, which has not arrived",
-                    side=Side.DESTINATION,
-                    subject=self.place.subject,
-                    remedy="run the same command again when that has arrived",
-                )
-            self._ids[key] = found["artifact"]["id"]
-        return self._ids[key]
+        return found
 
     # -- client ids ------------------------------------------------------------------------------
 

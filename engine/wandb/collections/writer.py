@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
-from engine.errors import Conflict, IntegrityError, Side
+from engine.errors import Conflict, IntegrityError, NeedsRecreation, Side
 from engine.protocols import Reader
 from engine.records import ArtifactEntry, Collection, Receipt, Version
+from engine.wandb import documents
 from engine.wandb.collections import placeholders
 from engine.wandb.collections.facts import Facts
 from engine.wandb.collections.lineage import FindRun, Lineage, runs_of
-from engine.wandb.collections.place import Place, client_id_of
+from engine.wandb.collections.numbers import Numbers, other_owner
+from engine.wandb.collections.place import Place
 from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
 from engine.wandb.collections.references import FindPlace, References
+from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.digests import artifact_digest
 from engine.wandb.manifest import Entry
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import SEQUENCE, Holding
 from engine.wandb.staging import Staging
 
-_REMEDY = (
+_RENAME: Final = "bring it to another project or under another name; links are never deleted"
+_REMEDY: Final = (
     "nothing at the destination is deleted; bring the collection to another project or under another name, "
-    "or delete it there and run the same command again"
+    "or let --recreate delete what is there and make it anew"
 )
 
 
@@ -32,65 +36,60 @@ class SequenceWriter:
     """See ``engine.protocols.CollectionWriter``; ``open`` makes one.
 
     Attributes:
-        origin: tells this migration from others, for ids that are made from it.
-        there: what the destination has, by number; placeholders too.
         sequence_ids: client ids of the collection that this server does not understand yet.
-        next: the number that the next version is going to have, unless later ones were deleted.
+        recreate: whether a collection in which a version cannot have its number may be deleted.
     """
 
     place: Place
-    origin: str
+    numbers: Numbers
     facts: Facts
     lineage: Lineage
     references: References
     run: PlaceholderRun
+    recreate: bool = False
     sequence_ids: list[str] = field(default_factory=list)
-    there: dict[int, Version] = field(default_factory=dict)
-    next: int = 0
 
     @classmethod
     async def open(
-        cls, place: Place, origin: str, find: FindRun, target: FindPlace, collection: Collection
+        cls,
+        place: Place,
+        origin: str,
+        find: FindRun,
+        target: FindPlace,
+        collection: Collection,
+        *,
+        recreate: bool = False,
     ) -> Self:
         """
         Raises:
             Conflict: something else has the name of the collection.
+            NeedsRecreation: something has that may be deleted.
         """
+        found = await place.holding()
+        if found is not None and (other := other_owner(place, found)) is not None:
+            told = f"its name belongs to {other}"
+            if found.kind != SEQUENCE:
+                raise Conflict(told, side=Side.DESTINATION, subject=place.subject, remedy=_RENAME)
+            raise _conflict(told, place.subject, recreate=recreate)
         writer = cls(
             place=place,
-            origin=origin,
+            numbers=Numbers.of(place, origin, found),
             facts=Facts(place),
             lineage=Lineage(place, find),
-            references=References(place, target),
+            references=References(place, target, VersionIds(place.client)),
             run=PlaceholderRun(place),
+            recreate=recreate,
         )
         writer.sequence_ids = await writer.references.unknown(collection.client_ids)
-        found = await place.holding()
-        if found is not None:
-            writer._take_over(found)
         return writer
-
-    def _take_over(self, found: Holding) -> None:
-        other = None
-        if found.kind != SEQUENCE:
-            other = "a collection of links"
-        elif found.collection.type != self.place.type:
-            other = f"a collection of type {found.collection.type!r}, not {self.place.type!r}"
-        if other is not None:
-            raise Conflict(
-                f"its name belongs to {other}",
-                side=Side.DESTINATION,
-                subject=self.place.subject,
-                remedy=_REMEDY,
-            )
-        self.there = dict(found.versions)
-        self.next = max(self.there, default=-1) + 1
 
     # -- versions --------------------------------------------------------------------------------
 
     async def write(self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader) -> Receipt:
-        if self._has(version):
+        if await self.numbers.has(version):
             return Receipt(items=1, skipped=True)
+        if (why := self.numbers.obstacle(version)) is not None:
+            raise self._number_is_gone(version, why)
         subject = self._subject(version)
         place = self.place
         async with Staging.open(place.context, place.uploader.lanes, place.multipart, subject) as staging:
@@ -98,7 +97,7 @@ class SequenceWriter:
             here = self.references.translated(self._watched(entries, told))
             staged = await staging.collect(here, read)
             self._check_digest(version, told, staged)
-            await self._fill_up_to(version.number)
+            await self._fill_up_to(version)
             maker = await self.lineage.maker(version)
             if maker is None:
                 maker = await self.run.name()
@@ -106,57 +105,27 @@ class SequenceWriter:
             self.facts.declare(version)
             sizes = [entry.size or 0 for entry in staged if entry.ref is None]
             made = await place.make(
-                {**self.facts.of_new(version), **self._sequence_id()},
+                {**self.facts.of_new(version), **self._sequence_client_id()},
                 maker,
                 staged,
-                self._client_id(version),
+                self.numbers.client_id(version),
             )
-        self.next = made.number + 1
+        self.numbers.next = made.number + 1
         if made.number != version.number:
             await place.delete(made.id)
             raise self._number_is_gone(version, f"the server gave it {made.number}")
         return Receipt(items=1, files=len(sizes), bytes=sum(sizes))
 
-    def _has(self, version: Version) -> bool:
-        """Whether it is there already.
-
-        Raises:
-            Conflict: another one is in its place, or none can be any more.
-        """
-        found = self.there.get(version.number)
-        if found is None:
-            if version.number < self.next:
-                raise self._number_is_gone(version, "it belonged to a version that was deleted there")
-            return False
-        # A source that changes references on their way cannot tell the digest.
-        if version.artifact.digest in (None, found.artifact.digest) and not is_placeholder(found):
-            return True
-        raise self._number_is_gone(
-            version,
-            "it went to a placeholder when the version could not be read"
-            if is_placeholder(found)
-            else "another version has it",
-        )
-
-    def _number_is_gone(self, version: Version, why: str) -> Conflict:
-        return Conflict(
-            f"the version cannot have its number {version.number}: {why}",
-            side=Side.DESTINATION,
-            subject=self._subject(version),
-            remedy=_REMEDY,
-        )
+    def _number_is_gone(self, version: Version, why: str) -> Conflict | NeedsRecreation:
+        told = f"the version cannot have its number {version.number}: {why}"
+        return _conflict(told, self._subject(version), recreate=self.recreate)
 
     def _subject(self, version: Version) -> str:
         return f"{self.place.subject}:v{version.number}"
 
-    def _sequence_id(self) -> dict[str, str]:
+    def _sequence_client_id(self) -> dict[str, str]:
         """The next of the client ids of the collection: it can be told one with each version."""
         return {"sequenceClientID": self.sequence_ids.pop()} if self.sequence_ids else {}
-
-    def _client_id(self, version: Version) -> str:
-        """The same for each attempt to bring a version to this place."""
-        home = self.place.namespace.path, self.place.name
-        return client_id_of(self.origin, version.artifact.namespace.path, *home, str(version.number))
 
     async def _watched(
         self, entries: AsyncIterator[ArtifactEntry], told: dict[str, str]
@@ -185,22 +154,21 @@ class SequenceWriter:
         # Why is told with the entries.
         self.place.context.lose("digest_changed", self._subject(version), f"became {digest}")
 
-    async def _fill_up_to(self, number: int) -> None:
+    async def _fill_up_to(self, version: Version) -> None:
         """Use up the numbers before this one that the source has no versions for.
 
         Raises:
-            Conflict: the server gives higher ones.
+            Conflict, NeedsRecreation: the server gives higher ones.
         """
-        while self.next < number:
-            made = await placeholders.fill(self.place, await self.run.name(), range(self.next, number))
-            self.next = max(made) + 1
-        if self.next > number:
-            raise Conflict(
-                f"version {number} cannot have its number: the server goes on with {self.next}, because "
-                "later ones were there and were deleted",
-                side=Side.DESTINATION,
-                subject=self.place.subject,
-                remedy=_REMEDY,
+        numbers = self.numbers
+        while numbers.next < version.number:
+            missing = range(numbers.next, version.number)
+            made = await placeholders.fill(self.place, await self.run.name(), missing)
+            numbers.next = max(one.number for one in made) + 1
+        if numbers.next > version.number:
+            raise self._number_is_gone(
+                version,
+                f"the server goes on with {numbers.next}, because later ones were there and were deleted",
             )
 
     def _declare_orphan(self, version: Version) -> None:
@@ -239,3 +207,31 @@ class SequenceWriter:
         await self.lineage.prepare(runs_of(arrived))
         for version in arrived:
             await self.lineage.record_uses(version, real[version.number])
+
+
+def _conflict(why: str, subject: str, *, recreate: bool) -> Conflict | NeedsRecreation:
+    if recreate:
+        return NeedsRecreation(why, side=Side.DESTINATION, subject=subject)
+    return Conflict(why, side=Side.DESTINATION, subject=subject, remedy=_REMEDY)
+
+
+async def delete_sequence(place: Place) -> None:
+    """Delete a sequence, also one of another type, with all that was left behind when it was written.
+
+    Raises:
+        Conflict: it became a collection of links meanwhile.
+    """
+    found = await place.holding()
+    if found is None:
+        return
+    if found.kind != SEQUENCE:
+        raise Conflict(
+            "its name belongs to a collection of links", side=Side.DESTINATION, subject=place.subject
+        )
+    run = PlaceholderRun(place)
+    await run.find()
+    await run.remove()
+    await place.client.graphql(documents.DELETE_SEQUENCE, {"id": found.id}, place.subject)
+    place.context.lose(
+        "collection_recreated", place.subject, f"{len(found.versions)} versions that were there were deleted"
+    )

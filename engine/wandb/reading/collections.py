@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -35,6 +35,16 @@ async def list_collections(client: WandbClient, namespace: Namespace) -> AsyncGe
 
     Whoever writes a history elsewhere gets its exports made there.
     """
+    async with aclosing(listed_collections(client, namespace)) as listed:
+        async for kind, collection in listed:
+            if kind == SEQUENCE and collection.type != HISTORY_TYPE:
+                yield collection
+
+
+async def listed_collections(
+    client: WandbClient, namespace: Namespace
+) -> AsyncGenerator[tuple[str, Collection]]:
+    """Everything that holds versions, each with the name of its type in the protocol."""
     subject = f"collections of {namespace}"
     seen: set[str] = set()
     variables = {"entity": namespace.entity, "project": namespace.project, "perPage": PER_PAGE}
@@ -48,11 +58,9 @@ async def list_collections(client: WandbClient, namespace: Namespace) -> AsyncGe
     async with aclosing(found) as listed:
         async for page in listed:
             for node in page:
-                kind = node["defaultArtifactType"]["name"]
-                if node["__typename"] != SEQUENCE or kind == HISTORY_TYPE or node["id"] in seen:
-                    continue
-                seen.add(node["id"])
-                yield Collection(namespace=namespace, name=node["name"], type=kind, locator=node["id"])
+                if node["id"] not in seen:
+                    seen.add(node["id"])
+                    yield node["__typename"], _collection(node, namespace)
 
 
 async def read_collection(client: WandbClient, namespace: Namespace, name: str) -> Holding | None:
@@ -86,15 +94,25 @@ async def read_collection(client: WandbClient, namespace: Namespace, name: str) 
     if not heads:
         return None
     head = heads[0]
-    collection = Collection(
-        namespace=namespace,
-        name=head["name"],
-        type=head["defaultArtifactType"]["name"],
-        description=head.get("description") or None,
-        tags=tuple(sorted(edge["node"]["name"] for edge in (head.get("tags") or {}).get("edges") or ())),
-        locator=head["id"],
+    return Holding(head["id"], head["__typename"], described(head, namespace), dict(sorted(versions.items())))
+
+
+def described(node: Mapping[str, Json], namespace: Namespace) -> Collection:
+    """What is said of a collection."""
+    return replace(
+        _collection(node, namespace),
+        description=node.get("description") or None,
+        tags=tuple(sorted(edge["node"]["name"] for edge in (node.get("tags") or {}).get("edges") or ())),
     )
-    return Holding(head["id"], head["__typename"], collection, dict(sorted(versions.items())))
+
+
+def _collection(node: Mapping[str, Json], namespace: Namespace) -> Collection:
+    return Collection(
+        namespace=namespace,
+        name=node["name"],
+        type=node["defaultArtifactType"]["name"],
+        locator=node["id"],
+    )
 
 
 _NO_VERSIONS: Final[Mapping[str, Json]] = {"edges": (), "pageInfo": {"hasNextPage": False}}
@@ -112,7 +130,18 @@ async def _version(client: WandbClient, node: Mapping[str, Json]) -> Version:
         made_by=made_by,
         step=node.get("historyStep"),
         used_by=tuple(sorted({user for user in users if user is not None})),
+        portfolios=tuple(sorted(_portfolios(node["artifactMemberships"]), key=str)),
     )
+
+
+def _portfolios(memberships: Mapping[str, Json]) -> Iterator[Collection]:
+    """Where a version is linked; what may not be seen of that is nothing that could be brought."""
+    for edge in memberships["edges"]:
+        found = (edge.get("node") or {}).get("artifactCollection")
+        if found is None or found["__typename"] == SEQUENCE or found.get("project") is None:
+            continue
+        home = found["project"]
+        yield _collection(found, Namespace(home["entityName"], home["name"]))
 
 
 def _with_ttl(artifact: Artifact, node: Mapping[str, Json]) -> Artifact:

@@ -223,6 +223,17 @@ query CollectionToRead(
               edges {{ cursor node {{ {_RUN_REF} }} }}
               pageInfo {{ endCursor hasNextPage }}
             }}
+            artifactMemberships {{
+              edges {{
+                node {{
+                  artifactCollection {{
+                    __typename id name
+                    defaultArtifactType {{ name }}
+                    project {{ name entityName }}
+                  }}
+                }}
+              }}
+            }}
           }}
         }}
         pageInfo {{ endCursor hasNextPage }}
@@ -230,6 +241,35 @@ query CollectionToRead(
     }}
   }}
 }}
+"""
+
+PORTFOLIO_LINKS: Final = """
+query PortfolioToRead(
+  $entity: String!, $project: String!, $collection: String!, $cursor: String, $perPage: Int!,
+  $withTags: Boolean!
+) {
+  project(name: $project, entityName: $entity) {
+    artifactCollection(name: $collection) {
+      __typename id name description
+      defaultArtifactType { name }
+      tags(first: $perPage) @include(if: $withTags) { edges { node { name } } }
+      artifactMemberships(after: $cursor, first: $perPage) {
+        edges {
+          cursor
+          node {
+            versionIndex
+            aliases { alias }
+            artifact {
+              id versionIndex state
+              artifactSequence { name project { name entityName } }
+            }
+          }
+        }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}
 """
 
 USERS_OF_ARTIFACT: Final = f"""
