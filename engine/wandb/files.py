@@ -12,8 +12,9 @@ from engine.transfer.context import Context
 from engine.wandb import documents
 from engine.wandb.digests import md5_b64
 from engine.wandb.names import is_safe_path
+from engine.wandb.payloads import AtSource, InMemory, OnDisk, Payload, unreadable
 from engine.wandb.sending import Sending
-from engine.wandb.uploads import AtSource, InMemory, OnDisk, Payload, Uploader, unreadable
+from engine.wandb.uploads import Uploader
 
 METADATA = "wandb-metadata.json"
 BATCH = 200

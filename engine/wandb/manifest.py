@@ -11,7 +11,7 @@ import orjson
 from engine.records import Json
 
 if TYPE_CHECKING:
-    from engine.wandb.uploads import Payload
+    from engine.wandb.payloads import Payload
 
 STORAGE_LAYOUT = "V2"
 

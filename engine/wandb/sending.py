@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from engine.errors import AuthError, CommError, Conflict, NotFound
 from engine.fanout import for_each
 from engine.wandb.lanes import Lane, Lanes
-from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload, read_all
+from engine.wandb.payloads import SMALL, InMemory, OnDisk, Payload, each_read, read_file
 
 FIRST_BATCH = 100
 """Few URLs at first, so that bytes begin to flow at once."""
@@ -143,7 +143,7 @@ class Sending(Generic[U, Target]):
         files = [
             (upload.payload.path, _size(upload)) for upload, _ in group if isinstance(upload.payload, OnDisk)
         ]
-        contents = iter(await read_all(files))
+        contents = iter(await each_read(read_file, files))
         loaded: list[Payload] = []
         for upload, _ in group:
             assert upload.payload is not None

@@ -1,6 +1,6 @@
 """Entries of an artifact on their way to a digest, which W&B wants before it takes a byte.
 
-Local files are hashed where they are, small ones many at a time. Bytes of a remote source whose digest it
+Local files are hashed where they are. Bytes of a remote source whose digest it
 does not tell are kept: small files in memory, as many as a fixed share of the byte budget holds, all others
 in the spool; if the disk is full, they are only hashed, and read once more when they are sent. Small local
 files are kept in memory too as long as the share lasts, and read again otherwise. Remote bytes of a known
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,31 +27,34 @@ from engine.fanout import for_each
 from engine.protocols import Reader
 from engine.records import ArtifactEntry
 from engine.transfer.context import Context
-from engine.wandb.digests import MIB, FileDigest, Multipart, hash_file, md5_b64
+from engine.wandb.digests import MIB, WORTH_A_THREAD, FileDigest, Multipart, hash_file, md5_b64
 from engine.wandb.jsontext import without_passwords
 from engine.wandb.lanes import Lanes
 from engine.wandb.manifest import Entry
 from engine.wandb.names import downloadable_path, is_safe_path
-from engine.wandb.spool import SpoolFile
-from engine.wandb.uploads import (
+from engine.wandb.payloads import (
     SMALL,
-    STREAMED,
     AtSource,
     InMemory,
     OnDisk,
     Payload,
+    each_read,
     unreadable,
     wrong_digest,
 )
+from engine.wandb.spool import SpoolFile
+from engine.wandb.uploads import STREAMED
 
 SHARE = 8 * MIB
 """Bytes that one artifact keeps in memory. They are taken from the budget at once: an artifact that waited
 for more while it holds some could wait for another that does the same."""
 
-TOGETHER = 256 * 1024
-"""Local files up to this size are hashed many at a time, because the way to a thread costs more than one."""
+TOGETHER = WORTH_A_THREAD
+"""Local files up to this size are hashed where they are read: several threads that take turns with the
+interpreter after each small file spend three times as long on it."""
 
-GROUP, GROUP_BYTES = 64, 4 * MIB
+GROUP, GROUP_BYTES = 64, MIB
+"""So many of them are hashed before anybody else has a turn."""
 
 READERS = 8
 """Entries, or groups of them, of one artifact that are read at the same time."""
@@ -163,12 +166,13 @@ class Staging:
     async def _add_files(self, group: Group) -> None:
         paths = [os.fspath(entry.local_path) for entry in group if entry.local_path is not None]
         # What is not used of it is given back, so that groups that run at the same time never share it.
-        kept = min(self._memory_left, sum(entry.size or 0 for entry in group))
-        self._memory_left -= kept
-        hashed, left = await anyio.to_thread.run_sync(_hash_files, paths, self.multipart, kept)
-        self._memory_left += left
-        for entry, path, (found, data) in zip(group, paths, hashed, strict=True):
-            self._take(entry, found, OnDisk(path) if data is None else InMemory(data))
+        room = min(self._memory_left, sum(entry.size or 0 for entry in group))
+        self._memory_left -= room
+        hashing = _Hashing(self.multipart, room)
+        hashed = await each_read(hashing.file, paths)
+        self._memory_left += hashing.room
+        for entry, (found, payload) in zip(group, hashed, strict=True):
+            self._take(entry, found, payload)
 
     async def _digested(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
         if entry.local_path is not None:
@@ -267,24 +271,30 @@ async def _groups(entries: AsyncGenerator[ArtifactEntry]) -> AsyncGenerator[Grou
         yield group
 
 
-def _hash_files(
-    paths: Iterable[str], multipart: Multipart, keep: int
-) -> tuple[list[tuple[FileDigest, bytes | None]], int]:
-    """Digests of small files, with the bytes of as many as fit into ``keep``; and what is left of that."""
-    hashed: list[tuple[FileDigest, bytes | None]] = []
-    for path in paths:
+@dataclass(slots=True)
+class _Hashing:
+    """Digests small files, and keeps the bytes of as many as there is room for.
+
+    Attributes:
+        room: bytes that may still be kept.
+    """
+
+    multipart: Multipart
+    room: int
+
+    def file(self, path: str) -> tuple[FileDigest, Payload]:
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as the read
                 data = file.read(TOGETHER + 1)
         except OSError as error:
             raise unreadable(path, error) from error
         if len(data) > TOGETHER:  # it has grown since it was listed
-            hashed.append((_hashed(path, multipart), None))
-            continue
-        fits = len(data) <= keep
-        keep -= len(data) if fits else 0
-        hashed.append((FileDigest(len(data), md5_b64(data)), data if fits else None))
-    return hashed, keep
+            return _hashed(path, self.multipart), OnDisk(path)
+        found = FileDigest(len(data), md5_b64(data))
+        if len(data) > self.room:
+            return found, OnDisk(path)
+        self.room -= len(data)
+        return found, InMemory(data)
 
 
 def _hashed(path: str, multipart: Multipart) -> FileDigest:

@@ -18,9 +18,10 @@ from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, md5_b64
 from engine.wandb.manifest import STORAGE_LAYOUT, Entry, manifest_json
 from engine.wandb.parts import PartsUpload
+from engine.wandb.payloads import InMemory, Payload
 from engine.wandb.sending import Sending
 from engine.wandb.unfinished import CLIENT_IDS, Unfinished
-from engine.wandb.uploads import InMemory, Payload, Uploader
+from engine.wandb.uploads import Uploader
 
 BATCH = 1_000
 """Files whose URLs are asked for in one request."""

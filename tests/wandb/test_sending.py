@@ -12,8 +12,8 @@ import pytest
 from engine.errors import EngineError, IntegrityError, NotFound
 from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.lanes import Lane, Lanes
+from engine.wandb.payloads import SMALL, InMemory, OnDisk, Payload
 from engine.wandb.sending import AHEAD, FIRST_BATCH, GROUP, Sending
-from engine.wandb.uploads import SMALL, InMemory, OnDisk, Payload
 
 pytestmark = pytest.mark.anyio
 

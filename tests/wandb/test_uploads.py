@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -17,17 +19,8 @@ from engine.transfer.throttling.budget import ByteBudget
 from engine.wandb.client import connect
 from engine.wandb.digests import md5_b64
 from engine.wandb.lanes import Lanes
-from engine.wandb.uploads import (
-    PIECE,
-    RESENDS,
-    SMALL,
-    AtSource,
-    InMemory,
-    OnDisk,
-    Payload,
-    Uploader,
-    md5_of_etag,
-)
+from engine.wandb.payloads import PIECE, SMALL, AtSource, InMemory, OnDisk, Payload, each_read
+from engine.wandb.uploads import RESENDS, Uploader, md5_of_etag
 from tests.wandb.making import contents
 
 pytestmark = pytest.mark.anyio
@@ -166,11 +159,21 @@ async def test_any_size_arrives_from_anywhere(
 async def test_a_slow_disk_is_read_in_a_thread(
     store: Store, uploader: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("engine.wandb.uploads.SLOW_READ_S", 0.0)
+    monkeypatch.setattr("engine.wandb.payloads.SLOW_READ_S", 0.0)
     path = tmp_path / "file"
     path.write_bytes(bytes(3 * SMALL))
     await uploader.put("/o", (), OnDisk(str(path)), size=3 * SMALL, subject="x")
     assert store.received == [bytes(3 * SMALL)]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_small_files_are_read_where_they_are_wanted_unless_the_disk_is_slow(
+    monkeypatch: pytest.MonkeyPatch, slow: bool
+):
+    monkeypatch.setattr("engine.wandb.payloads.SLOW_READ_S", 0.0 if slow else math.inf)
+    here = threading.get_ident()
+    found = await each_read(lambda number: (number, threading.get_ident() == here), range(4))
+    assert found == [(0, True), *((number, not slow) for number in range(1, 4))]
 
 
 async def test_a_file_that_became_shorter_is_named(uploader: Uploader, tmp_path: Path):
