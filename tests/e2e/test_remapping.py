@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import anyio
 import pytest
+import wandb
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
@@ -17,6 +19,7 @@ from engine.remapping.source import remapped
 from engine.transfer.options import Result
 from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.transfers import Target, command
+from tests.sandbox.artifact_writer import ArtifactWriter, canonical_digest, manifest_of, md5_b64
 from tests.sdk_reader import SdkReader
 from tests.servers import RunningSandbox
 from tests.stores import ordinary_store, sqlite_store
@@ -195,3 +198,51 @@ def test_changed_rules_bring_a_history_under_its_newest_names(
     (there,) = reader.project("e2e", "renamed twice", bytes_too=False).values()
     assert [row.get("second/loss") for row in there.rows] == [0.0, 0.5, 1.0, 1.5]
     assert "first/loss" not in there.summary
+
+
+def test_references_follow_renamed_artifacts(sandbox: RunningSandbox, tmp_path: Path):
+    project = "refers"
+    sandbox.graphql(
+        'mutation ($p: String) { upsertBucket(input: {name: "r", modelName: $p}) { inserted } }', p=project
+    )
+    artifacts = ArtifactWriter(sandbox, project, entity="e2e")
+    artifacts.log("weights", {"w.bin": b"w"}, runName="r")
+    by_id = f"wandb-artifact://{base64.b64decode(artifacts.membership('weights:v0')['artifact']['id']).hex()}"
+    entry = {"digest": md5_b64(b"w"), "ref": f"{by_id}/w.bin", "size": 1}
+    digest = canonical_digest({"linked": entry["digest"]})
+    referring = artifacts.create("referring", digest, runName="r")
+    artifacts.upload_manifest(referring["id"], manifest_of({"linked": entry}))
+    artifacts.commit(referring["id"])
+    by_name = "wandb-artifact://e2e/refers/weights:latest/w.bin"
+    sandbox.graphql(
+        "mutation ($i: UpsertViewInput!) { upsertView(input: $i) { view { id } } }",
+        i={
+            "entityName": "e2e",
+            "projectName": project,
+            "type": "runs",
+            "name": "told",
+            "displayName": "Told",
+            "spec": json.dumps({"version": 5, "blocks": [{"text": f"{by_id}/w.bin"}, {"text": by_name}]}),
+        },
+    )
+    mapping = parse_mapping("version: 1\nnamespaces: {refers: e2e/referred}\nartifacts: {weights: params}")
+
+    async def migrate() -> Result:
+        key = SystemOptions(api_key=sandbox.api_key)
+        source = remapped(open_source(f"wandb:{sandbox.url}/e2e/{project}", key), mapping)
+        target = open_destination(f"wandb:{sandbox.url}/e2e", key)
+        async with Engine(source, target, Options(remap=mapping.places({}), state_dir=tmp_path)) as engine:
+            return await engine.run()
+
+    result = anyio.run(migrate)
+    assert not result.failures
+    assert "reference_unresolved" not in result.losses
+    api = wandb.Api(overrides={"base_url": sandbox.url}, api_key=sandbox.api_key)
+    there = api.artifact("e2e/referred/params:v0")
+    here = f"wandb-artifact://{base64.b64decode(there.id).hex()}/w.bin"
+    assert api.artifact("e2e/referred/referring:v0").manifest.entries["linked"].ref == here
+    (report,) = api.reports("e2e/referred")
+    assert [block["text"] for block in report.spec["blocks"]] == [
+        here,
+        "wandb-artifact://e2e/referred/params:latest/w.bin",
+    ]
