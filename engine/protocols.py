@@ -172,6 +172,11 @@ class CollectionDestination(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class CollectionRecreator(Protocol):
+    """What a ``CollectionDestination`` is too if it may raise ``NeedsRecreation``."""
+
     async def delete_collection(self, collection: Collection, namespace: Namespace) -> None:
         """Delete what is there of a collection; only called after ``NeedsRecreation``."""
         ...
@@ -179,6 +184,11 @@ class CollectionDestination(Protocol):
 
 class CollectionWriter(Protocol):
     """One collection being written, one version after the other."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a version can only come after the run that made it and the versions before it."""
+        ...
 
     async def write(self, version: Version, entries: AsyncIterator[ArtifactEntry], read: Reader) -> Receipt:
         """Make a version under its number, unless it is there; numbers that were left out stay free.

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
-from engine.records import ArtifactEntry, Collection, Namespace, RunRef, SystemInfo, Version
+from engine.records import (
+    ArtifactEntry,
+    Collection,
+    Namespace,
+    Portfolio,
+    RunRef,
+    SystemInfo,
+    Version,
+    VersionRef,
+)
 from engine.reports import View
 from engine.wandb.artifact_uris import Reference
 from engine.wandb.references import References
@@ -38,6 +47,7 @@ class Addresses:
             artifact=replace(version.artifact, namespace=self.of(version.artifact.namespace)),
             made_by=None if version.made_by is None else self._run(version.made_by),
             used_by=tuple(map(self._run, version.used_by)),
+            portfolios=tuple(map(self.collection, version.portfolios)),
         )
 
     def _run(self, run: RunRef) -> RunRef:
@@ -46,12 +56,22 @@ class Addresses:
     async def entries(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncIterator[ArtifactEntry]:
         """The same; those that refer to a file of another version with the name that its project has here."""
         async for entry in entries:
-            reference = None if entry.ref is None else Reference.of(entry.ref)
-            if reference is not None and self.of(reference.namespace) != reference.namespace:
-                moved = replace(reference, namespace=self.of(reference.namespace))
-                yield replace(entry, ref=str(moved))
-            else:
-                yield entry
+            yield entry if entry.ref is None else replace(entry, ref=self._uri(entry.ref))
+
+    def _uri(self, uri: str) -> str:
+        reference = Reference.of(uri)
+        if reference is None or self.of(reference.namespace) == reference.namespace:
+            return uri
+        return str(replace(reference, namespace=self.of(reference.namespace)))
+
+    def portfolio(self, portfolio: Portfolio) -> Portfolio:
+        return Portfolio(
+            collection=self.collection(portfolio.collection),
+            links=tuple(replace(link, target=self._target(link.target)) for link in portfolio.links),
+        )
+
+    def _target(self, version: VersionRef) -> VersionRef:
+        return replace(version, namespace=self.of(version.namespace))
 
     def view(self, view: View) -> View:
         """A view that points at projects by the names that they have here; all else it says stays."""
@@ -61,4 +81,5 @@ class Addresses:
         url = (server or "").removeprefix("wandb:")
         references = References(places=self.places, source_url=url, url=url, run_id=lambda _, run: run)
         spec = references.of(view.spec, view.namespace).spec
-        return replace(view, namespace=self.of(view.namespace), spec=spec)
+        artifacts = {told: self._uri(uri) for told, uri in view.artifacts.items()}
+        return replace(view, namespace=self.of(view.namespace), spec=spec, artifacts=artifacts)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.archive.codec import record_of
-from engine.archive.keeping import DAMAGE, all_damaged, read_record
+from engine.archive.keeping import DAMAGE, listed_records, read_record
 from engine.archive.layout import COLLECTION, Layout
-from engine.errors import EngineError, NotFound
+from engine.errors import NotFound
 from engine.records import Artifact, Collection, Json, Namespace, Run, Version
 
 
@@ -22,21 +21,6 @@ class CollectionReader:
     layout: Layout
     _of_runs: dict[Namespace, Mapping[str, Sequence[Artifact]]] = field(default_factory=dict)
     """By runs, of the project that was asked for last."""
-
-    def listed(self, namespace: Namespace) -> tuple[list[Collection], EngineError | None]:
-        """All collections of a project by name, and why others cannot be read."""
-        found: list[Collection] = []
-        damaged: dict[Path, Exception] = {}
-        for path in self.layout.things(namespace, COLLECTION).glob("*.json"):
-            try:
-                found.append(self._collection(json.loads(path.read_bytes()), namespace))
-            except DAMAGE as error:
-                damaged[path] = error
-        found.sort(key=lambda each: (each.name, each.type))
-        return found, all_damaged(self.layout, damaged) if damaged else None
-
-    def _collection(self, record: Mapping[str, Json], namespace: Namespace) -> Collection:
-        return replace(record_of(Collection, record[COLLECTION]), namespace=namespace)
 
     def read(self, listed: Collection) -> tuple[Collection, tuple[Version, ...]]:
         """A collection and its versions in the order of their numbers.
@@ -50,7 +34,8 @@ class CollectionReader:
         if not record:
             raise NotFound("it is not in the archive", side=self.layout.side, subject=f"artifact {listed}")
         try:
-            return self._collection(record, listed.namespace), tuple(self._versions(record))
+            collection = record_of(Collection, record[COLLECTION])
+            return replace(collection, namespace=listed.namespace), tuple(self._versions(record))
         except DAMAGE as error:
             raise self.layout.damaged(path, error) from error
 
@@ -79,7 +64,7 @@ class CollectionReader:
 
     def _by_runs(self, namespace: Namespace) -> Mapping[str, Sequence[Artifact]]:
         found: dict[str, list[Artifact]] = defaultdict(list)
-        collections, error = self.listed(namespace)
+        collections, error = listed_records(self.layout, namespace, COLLECTION)
         if error is not None:
             raise error
         for collection in collections:

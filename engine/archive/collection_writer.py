@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from anyio.to_thread import run_sync
 
@@ -48,6 +49,8 @@ class ArchiveCollectionWriter:
     Args:
         before: the record that is there.
     """
+
+    in_order: ClassVar[bool] = False
 
     place: CollectionPlace
     layout: Layout

@@ -19,11 +19,12 @@ from engine.archive.contents import Contents
 from engine.archive.keeping import read_record
 from engine.archive.layout import COLLECTION, FORMAT, VERSION, Layout, disk_errors, dumps
 from engine.archive.places import places_of, root_of, server_of
+from engine.archive.portfolios import keep_portfolio
 from engine.archive.reports import ArchiveViewWriter, keep
 from engine.archive.writer import ArchiveRunWriter
 from engine.errors import Side
 from engine.protocols import SystemOptions
-from engine.records import Collection, Json, Namespace, Project, Receipt, Run, SystemInfo
+from engine.records import Collection, Json, Namespace, Portfolio, Project, Receipt, Run, SystemInfo
 from engine.reports import Sweep
 from engine.transfer.context import Context
 
@@ -119,6 +120,10 @@ class ArchiveDestination:
 
     def adopt_sweep(self, sweep: Sweep, note: Json) -> None:
         """Runs name a sweep by the id that it has at the source."""
+
+    async def write_portfolio(self, portfolio: Portfolio, *, whole: bool) -> Receipt:  # noqa: ARG002
+        kept = self._addresses.portfolio(portfolio)
+        return await run_sync(keep_portfolio, self._layout, kept)
 
     async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
         return await keep(self._layout, replace(sweep, namespace=namespace))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from engine.archive.codec import record_of
 from engine.archive.layout import Layout, dumps
 from engine.errors import Conflict, IntegrityError
 from engine.fingerprints import fingerprint
-from engine.records import Json
+from engine.records import Collection, Json, Namespace
 
 DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError)
 """What goes wrong where a record is read that is none."""
@@ -75,3 +77,19 @@ def all_damaged(layout: Layout, found: Mapping[Path, Exception]) -> IntegrityErr
     path, error = min(found.items())
     others = f"; {len(found) - 1} others too" if len(found) > 1 else ""
     return layout.damaged(path, ValueError(f"{error}{others}"))
+
+
+def listed_records(
+    layout: Layout, namespace: Namespace, kind: str
+) -> tuple[list[Collection], IntegrityError | None]:
+    """What the records of collections or of portfolios are about, and why others cannot be read."""
+    found: list[Collection] = []
+    damaged: dict[Path, Exception] = {}
+    for path in layout.things(namespace, kind).glob("*.json"):
+        try:
+            record = json.loads(path.read_bytes())
+            found.append(replace(record_of(Collection, record[kind]), namespace=namespace))
+        except DAMAGE as error:
+            damaged[path] = error
+    found.sort(key=lambda each: (each.name, each.type))
+    return found, all_damaged(layout, damaged) if damaged else None

@@ -9,12 +9,13 @@ Version 2, described for people in ``docs/archive.md``:
                                                   system-metrics/ and console/
     projects/P/artifacts/R/A.json                 an artifact version that it logged, if in no collection
     projects/P/collections/C.json                 a collection of artifact versions
+    projects/P/portfolios/F.json                  a collection of links to versions of others
     projects/P/sweeps/S.json                      a sweep
     projects/P/views/V.json                       a report, a draft of one, or a saved view
     blobs/ab/abcd…                                bytes of files and lists of files, by SHA-256
     earlier/<any of the above>.<digest>           what was superseded
 
-Version 1 had no collections, sweeps and views.
+Version 1 had no collections, portfolios, sweeps and views.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ VERSION: Final = 2
 READABLE: Final = (1, 2)
 
 COLLECTION: Final = "collection"
+PORTFOLIO: Final = "portfolio"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -161,7 +163,7 @@ class Layout:
         return CollectionPlace(record, self.root / ".arriving" / project / record.stem)
 
     def things(self, namespace: Namespace, kind: str) -> Path:
-        """The directory of all of a kind in a project: ``collection``, ``sweep`` or ``view``."""
+        """Records of ``collection``, ``portfolio``, ``sweep`` or ``view`` of a project."""
         return self.project(namespace) / f"{kind}s"
 
     def thing(self, namespace: Namespace, kind: str, thing_id: str) -> Path:

@@ -18,9 +18,10 @@ from engine.archive.codec import record_of
 from engine.archive.collection_reader import CollectionReader
 from engine.archive.contents import Contents
 from engine.archive.filters import Filter
-from engine.archive.keeping import DAMAGE
-from engine.archive.layout import Layout, RunPlace, disk_errors
+from engine.archive.keeping import DAMAGE, listed_records
+from engine.archive.layout import COLLECTION, PORTFOLIO, Layout, RunPlace, disk_errors
 from engine.archive.places import root_of, server_of
+from engine.archive.portfolios import kept_portfolio
 from engine.archive.reports import kept
 from engine.errors import ConfigError, Side
 from engine.fingerprints import fingerprint
@@ -35,6 +36,7 @@ from engine.records import (
     HistoryChunk,
     HistoryRows,
     Json,
+    Portfolio,
     Project,
     Run,
     RunFile,
@@ -259,8 +261,19 @@ class ArchiveSource:
         Raises:
             IntegrityError: after all others, if some are damaged.
         """
-        with disk_errors(self._layout.side, f"collections of {project.namespace}"):
-            found, error = await run_sync(self._collections.listed, project.namespace)
+        async with aclosing(self._listed(project, COLLECTION)) as collections:
+            async for collection in collections:
+                yield collection
+
+    async def portfolios(self, project: Project) -> AsyncGenerator[Collection]:
+        """Those that belong to a project; as ``collections``."""
+        async with aclosing(self._listed(project, PORTFOLIO)) as portfolios:
+            async for portfolio in portfolios:
+                yield portfolio
+
+    async def _listed(self, project: Project, kind: str) -> AsyncGenerator[Collection]:
+        with disk_errors(self._layout.side, f"{kind}s of {project.namespace}"):
+            found, error = await run_sync(listed_records, self._layout, project.namespace, kind)
         for collection in found:
             yield collection
         if error is not None:
@@ -275,6 +288,16 @@ class ArchiveSource:
         """
         with disk_errors(self._layout.side, f"artifact {collection}"):
             return await run_sync(self._collections.read, collection)
+
+    async def portfolio(self, collection: Collection) -> Portfolio:
+        """A portfolio with all its links.
+
+        Raises:
+            NotFound: it is not there.
+            IntegrityError: its record is damaged.
+        """
+        with disk_errors(self._layout.side, f"portfolio {collection}"):
+            return await run_sync(kept_portfolio, self._layout, collection)
 
     async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
         async with aclosing(kept(self._layout, project.namespace, Sweep)) as sweeps:

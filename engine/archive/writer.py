@@ -124,9 +124,11 @@ class ArchiveRunWriter:
             async for chunk in chunks:
                 await run_sync(writer.add, chunk)
             await run_sync(ends.close)
-        self.parts[part] = (
-            await self._stage(part, path, rows.FORM, writer.count, writer.points) if writer.count else None
-        )
+        if writer.count:
+            self.parts[part] = await self._stage(part, path, rows.FORM, writer.count, writer.points)
+        else:
+            self.parts[part] = None
+            path.unlink(missing_ok=True)
 
     def _new(self, part: str) -> Path:
         """Where a table is written first; what an earlier attempt left is thrown away."""

@@ -4,7 +4,7 @@
 
 Collections are moved side by side, the versions of each one strictly one after the other. A version that the
 source cannot give is told and left out. Any other failure makes the later versions of its collection wait for
-the next transfer, because they would get numbers that are not theirs. A collection of which a version refers
+the next transfer where they would get numbers that are not theirs. A collection of which a version refers
 to another one that is not there yet is gone on with when the others are through. Links to versions come last.
 """
 
@@ -32,9 +32,9 @@ from engine.fanout import for_each
 from engine.fingerprints import fingerprint
 from engine.protocols import (
     CollectionDestination,
+    CollectionRecreator,
     CollectionSource,
     CollectionWriter,
-    Destination,
     LinkDestination,
     LinkSource,
     PartlyCollected,
@@ -61,7 +61,7 @@ def by_collection(source: object, destination: object) -> bool:
 
 
 def artifacts_with_runs(
-    source: Source, destination: Destination
+    source: Source, destination: object
 ) -> Callable[[Run], AsyncGenerator[Artifact]] | None:
     """How the artifacts are listed that go with a run; None if all go by collections."""
     if not by_collection(source, destination):
@@ -232,6 +232,7 @@ class Collections:
             writer = await self.destination.open_collection(collection, namespace)
             return writer, await self._write(writer, versions, namespace, known, last=last)
         except NeedsRecreation:
+            assert isinstance(self.destination, CollectionRecreator)
             # On disk before anything is deleted, lest a later transfer takes it to be there.
             await self.journal.collection_forgotten(collection, namespace, known)
             await self.destination.delete_collection(collection, namespace)
@@ -273,7 +274,8 @@ class Collections:
                     raise
                 whole = False
                 failure = await self._version_failed(version, namespace, error)
-                if not (isinstance(failure, _UNREADABLE) and failure.side is Side.SOURCE):
+                is_left_out = isinstance(failure, _UNREADABLE) and failure.side is Side.SOURCE
+                if writer.in_order and not is_left_out:
                     await self._put_off(versions[position + 1 :], namespace, version)
                     break
             else:
@@ -282,9 +284,10 @@ class Collections:
         return whole
 
     async def _write_one(self, writer: CollectionWriter, version: Version) -> Receipt:
-        if version.made_by is not None and await self.journal.did_not_arrive(version.made_by):
+        made_by = version.made_by if writer.in_order else None
+        if made_by is not None and await self.journal.did_not_arrive(made_by):
             raise Conflict(
-                f"it waits for run {version.made_by.id} that made it, which did not arrive",
+                f"it waits for run {made_by.id} that made it, which did not arrive",
                 side=Side.DESTINATION,
                 subject=_named(version),
                 remedy="run the same command again when the cause is mended",

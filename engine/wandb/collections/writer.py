@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from engine.errors import Conflict, IntegrityError, NeedsRecreation, Side
 from engine.protocols import Reader
@@ -39,6 +39,8 @@ class SequenceWriter:
         sequence_ids: client ids of the collection that this server does not understand yet.
         recreate: whether a collection in which a version cannot have its number may be deleted.
     """
+
+    in_order: ClassVar[bool] = True
 
     place: Place
     numbers: Numbers
