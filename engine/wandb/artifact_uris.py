@@ -19,9 +19,12 @@ from urllib.parse import quote, unquote
 from engine.records import Namespace
 
 SCHEME: Final = "wandb-artifact://"
+CLIENT: Final = "wandb-client-artifact://"
+"""Before an id that a client made up; see ``engine.wandb.reading.client_ids``."""
 
 _BY_ID: Final = re.compile(r"wandb-artifact://(?P<id>[0-9a-fA-F]+)/(?P<path>.*)", re.DOTALL)
 _ID_IN_TEXT: Final = re.compile(r"wandb-artifact://[0-9a-fA-F]{16,}(?![0-9a-zA-Z])")
+_CLIENT_ID_IN_TEXT: Final = re.compile(r"wandb-client-artifact://([0-9a-fA-F]{16,})")
 _NAME_IN_TEXT: Final = re.compile(r"(wandb-artifact://[^/\s]+/[^/\s]+/)([^/:\s]+):([^/\s]+)")
 _BY_NAME: Final = re.compile(
     r"wandb-artifact://(?P<entity>[^/]+)/(?P<project>[^/]+)/(?P<name>[^/:]+):v(?P<number>\d+)/(?P<path>.*)",
@@ -59,6 +62,11 @@ class Reference:
 def ids_in(text: str) -> list[str]:
     """The URIs, without their paths, by which a text names versions by the ids of its server."""
     return _ID_IN_TEXT.findall(text)
+
+
+def client_ids_in(text: str) -> list[str]:
+    """The ids that clients made up by which a text names versions or collections, each once."""
+    return sorted({*_CLIENT_ID_IN_TEXT.findall(text)})
 
 
 def by_id(ref: str) -> tuple[str, str] | None:

@@ -7,6 +7,24 @@ from __future__ import annotations
 
 from typing import Final
 
+
+def runs_document(operation: str, fields: str) -> str:
+    """A query for pages of the runs of a project, and how many there are."""
+    return f"""
+query {operation}(
+  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
+) {{
+  project(name: $project, entityName: $entity) {{
+    runCount(filters: $filters)
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {{
+      edges {{ cursor node {{ {fields} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}
+"""
+
+
 CONNECT: Final = """
 query Connect {
   viewer { id entity username teams { edges { node { name } } } }

@@ -1,6 +1,6 @@
 """A run that the official SDK writes to as it is told: ``python -m tests.e2e.sdk_live PROJECT ID``.
 
-Of the lines that it reads, ``log N`` logs N rows, ``keep TEXT`` saves it as a file and logs it as an artifact,
+Of the lines that it reads, ``log N`` logs N rows, ``keep TEXT`` makes a file and an artifact of the text,
 ``finish`` ends the run. Each is answered when the SDK has taken it. Nothing of the engine is imported here.
 """
 

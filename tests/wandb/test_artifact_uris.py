@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.records import Namespace
-from engine.wandb.artifact_uris import Reference, by_id, of_id
+from engine.wandb.artifact_uris import CLIENT, Reference, by_id, client_ids_in, ids_in, of_id, renamed
 
 
 def test_an_id_of_a_server_is_told_in_hex():
@@ -36,3 +36,27 @@ def test_an_id_is_no_name_and_the_other_way_round():
 def test_an_id_that_is_not_in_base64_is_an_error():
     with pytest.raises(ValueError, match="no id of an artifact"):
         of_id("!", "file")
+
+
+BY_ID = "wandb-artifact://41727469666163743a3137"
+
+
+def test_versions_are_found_in_any_text():
+    text = f'["{BY_ID}/x", "see {BY_ID}, wandb-artifact://t/p/c:v1/f, {CLIENT}{"ab" * 16}:latest"]'
+    assert ids_in(text) == [BY_ID, BY_ID]
+    assert client_ids_in(text) == ["ab" * 16]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("wandb-artifact://team/p/weights:v3/a:b.bin", "wandb-artifact://team/p/params:v3/a:b.bin"),
+        ("![x](wandb-artifact://team/p/weights:best/x)", "![x](wandb-artifact://team/p/params:champion/x)"),
+        ("wandb-artifact://team/weights/other:v3/a", "wandb-artifact://team/weights/other:v3/a"),
+        (f"{BY_ID}/weights:best", f"{BY_ID}/weights:best"),
+        ("s3://weights/weights:best", "s3://weights/weights:best"),
+    ],
+)
+def test_names_and_aliases_may_be_others(old: str, new: str):
+    names, aliases = {"weights": "params"}, {"best": "champion"}
+    assert renamed(old, lambda name: names.get(name, name), lambda alias: aliases.get(alias, alias)) == new

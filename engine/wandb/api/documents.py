@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.wandb.documents import runs_document
+
 _RUN_FIELDS: Final = """
   id name displayName state exitcode createdAt heartbeatAt config summaryMetrics tags notes description
   group jobType sweepName host commit historyLineCount user { name username }
@@ -18,19 +20,7 @@ query Run($entity: String!, $project: String!, $run: String!) {{
 }}
 """
 
-RUNS: Final = f"""
-query Runs(
-  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
-) {{
-  project(name: $project, entityName: $entity) {{
-    runCount(filters: $filters)
-    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {{
-      edges {{ cursor node {{ {_RUN_FIELDS} }} }}
-      pageInfo {{ endCursor hasNextPage }}
-    }}
-  }}
-}}
-"""
+RUNS: Final = runs_document("Runs", _RUN_FIELDS)
 
 RUN_COUNT: Final = """
 query RunCount($entity: String!, $project: String!, $filters: JSONString) {

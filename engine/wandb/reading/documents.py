@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.wandb.documents import runs_document
+
 _PROJECT_FIELDS: Final = "id name entityName description createdAt access"
 
 PROJECTS: Final = f"""
@@ -35,33 +37,9 @@ _RUN_FIELDS: Final = """
   outputArtifacts(first: 1) { totalCount }
 """
 
-RUNS: Final = f"""
-query RunsToRead(
-  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
-) {{
-  project(name: $project, entityName: $entity) {{
-    runCount(filters: $filters)
-    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {{
-      edges {{ cursor node {{ {_RUN_FIELDS} }} }}
-      pageInfo {{ endCursor hasNextPage }}
-    }}
-  }}
-}}
-"""
+RUNS: Final = runs_document("RunsToRead", _RUN_FIELDS)
 
-RUN_NAMES: Final = """
-query RunNames(
-  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $order: String, $filters: JSONString
-) {
-  project(name: $project, entityName: $entity) {
-    runCount(filters: $filters)
-    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
-      edges { cursor node { name } }
-      pageInfo { endCursor hasNextPage }
-    }
-  }
-}
-"""
+RUN_NAMES: Final = runs_document("RunNames", "name")
 
 RUN: Final = f"""
 query RunToRead($entity: String!, $project: String!, $run: String!) {{

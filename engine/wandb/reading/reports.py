@@ -81,13 +81,23 @@ async def kinds_of(client: WandbClient, namespace: Namespace) -> frozenset[str]:
 
 async def list_sweeps(client: WandbClient, namespace: Namespace) -> AsyncGenerator[Mapping[str, Json]]:
     """The nodes of all sweeps of a project."""
-    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": SWEEPS_PER_PAGE}
+    nodes = _nodes(client, SWEEPS, namespace, "sweeps", "sweeps", perPage=SWEEPS_PER_PAGE)
+    async with aclosing(nodes) as listed:
+        async for node in listed:
+            yield node
+
+
+async def _nodes(
+    client: WandbClient, document: str, namespace: Namespace, field: str, what: str, **variables: Json
+) -> AsyncGenerator[Mapping[str, Json]]:
+    """The nodes of all pages of a field of a project; errors say ``what`` they are."""
+    where = {"entity": namespace.entity, "project": namespace.project}
     found = pages(
         client,
-        SWEEPS,
-        variables,
-        lambda data: (data.get("project") or {}).get("sweeps"),
-        f"sweeps of {namespace}",
+        document,
+        where | variables,
+        lambda data: (data.get("project") or {}).get(field),
+        f"{what} of {namespace}",
     )
     async with aclosing(found) as listed:
         async for page in listed:
@@ -110,23 +120,10 @@ def sweep_of(node: Mapping[str, Json], namespace: Namespace) -> Sweep:
 
 async def list_views(client: WandbClient, namespace: Namespace, kind: str) -> AsyncGenerator[View]:
     """The views of one kind in a project, the oldest first."""
-    variables = {
-        "entity": namespace.entity,
-        "project": namespace.project,
-        "type": kind,
-        "perPage": VIEWS_PER_PAGE,
-    }
-    found = pages(
-        client,
-        VIEWS,
-        variables,
-        lambda data: (data.get("project") or {}).get("allViews"),
-        f"reports of {namespace}",
-    )
-    async with aclosing(found) as listed:
-        async for page in listed:
-            for node in page:
-                yield view_of(node, namespace)
+    nodes = _nodes(client, VIEWS, namespace, "allViews", "reports", type=kind, perPage=VIEWS_PER_PAGE)
+    async with aclosing(nodes) as listed:
+        async for node in listed:
+            yield view_of(node, namespace)
 
 
 def view_of(node: Mapping[str, Json], namespace: Namespace) -> View:
