@@ -47,6 +47,8 @@ class View:
         name: tells the views of a project apart, and stays the same when the title changes.
         spec: what it shows, and how.
         parent_id: of a draft, the report.
+        artifacts: how the spec names artifact versions by ids that only the source knows, and URIs with their
+            projects, names and numbers instead.
     """
 
     namespace: Namespace
@@ -60,6 +62,7 @@ class View:
     parent_id: str | None = None
     created_at: int | None = None
     updated_at: int | None = None
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{_WORDS.get(self.kind, self.kind)} {self.namespace}/{self.title or self.name}"
@@ -83,6 +86,14 @@ class ReportSource(Protocol):
 class ReportDestination(Protocol):
     """What a destination is too if it takes them."""
 
+    def adopt_sweep(self, sweep: Sweep, note: Json) -> None:
+        """Hear of a sweep that arrived before and did not change, so that runs that come later find it.
+
+        Args:
+            note: of the receipt that it got then.
+        """
+        ...
+
     async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
         """Make a sweep that nobody can go on with, unless it is there; runs that come later find it."""
         ...
@@ -97,10 +108,17 @@ class ReportDestination(Protocol):
 
 
 class ViewWriter(Protocol):
-    async def write(self, view: View) -> Receipt:
-        """Make a view, or make the one that is there what it is now."""
-        ...
+    async def write(self, view: View, note: Json | None, *, last: bool) -> Receipt | None:
+        """Make a view, unless it is already what was last written; None if it has to be written again.
 
-    async def link(self) -> Receipt:
-        """Have views that point at other views point at these; called once, when all of them are written."""
+        That is when it points at views that are not there yet. What people changed at the destination is
+        never written over.
+
+        Args:
+            note: of the receipt that it last got, None if it never got one.
+            last: whether all views were written once.
+
+        Raises:
+            Conflict: it has to change, and somebody changed it at the destination.
+        """
         ...

@@ -1,7 +1,7 @@
 """Sweeps before the runs, reports and saved views after all else.
 
-Both sides have to offer them. There are few, and what is the same already is found out by looking, so they
-are compared each time and need no place in the ledger.
+Both sides have to offer them. There are few, so all of them are listed each time; what the ledger proves to
+have arrived as it is now is not written again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
 
 from engine.errors import EngineError
+from engine.fingerprints import fingerprint
 from engine.protocols import Destination, Source
 from engine.records import Namespace, Project
-from engine.reports import ReportDestination, ReportSource
+from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.leases import Claim
 
@@ -77,17 +79,28 @@ class Reports:
                 await self.journal.whole_done(path, SWEEPS)
 
     async def _move_sweeps(self, project: Project, place: Namespace) -> None:
-        subject = f"sweeps of {project.namespace}"
         try:
             async with aclosing(self.source.sweeps(project)) as sweeps:
                 async for sweep in sweeps:
                     if self.drain.is_set():
                         return
-                    subject = str(sweep)
-                    await self.destination.write_sweep(sweep, place)
-                    subject = f"sweeps of {project.namespace}"
+                    await self._move_sweep(sweep, place)
+        except EngineError as error:
+            tell = partial(self.journal.project_listed, project)
+            await self.failed("sweep", f"sweeps of {project.namespace}", error, tell)
+
+    async def _move_sweep(self, sweep: Sweep, place: Namespace) -> None:
+        known = await self.journal.known_report(sweep, place)
+        if known.content == fingerprint(sweep):
+            self.destination.adopt_sweep(sweep, known.note)
+            return
+        try:
+            receipt = await self.destination.write_sweep(sweep, place)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
-            await self.failed("sweep", subject, error, _untold)
+            tell = partial(self.journal.report_failed, sweep, place, known)
+            await self.failed("sweep", str(sweep), error, tell)
+        else:
+            await self.journal.report_done(sweep, place, receipt)
 
     async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
         """Move all reports and saved views of these projects, unless another engine does.
@@ -100,24 +113,32 @@ class Reports:
             await self.journal.whole_done("", VIEWS)
 
     async def _move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
-        writer = self.destination.view_writer(places)
+        writer, waiting = self.destination.view_writer(places), list[View]()
         for project in projects:
+            place = places[project.namespace]
             try:
                 async with aclosing(self.source.views(project)) as views:
                     async for view in views:
                         if self.drain.is_set():
                             return
-                        try:
-                            await writer.write(view)
-                        except Exception as error:  # noqa: BLE001 - becomes a failure record
-                            await self.failed("report", str(view), error, _untold)
+                        if not await self._move_view(writer, view, place, last=False):
+                            waiting.append(view)
             except EngineError as error:
-                await self.failed("report", f"reports of {project.namespace}", error, _untold)
+                tell = partial(self.journal.project_listed, project)
+                await self.failed("report", f"reports of {project.namespace}", error, tell)
+        for view in waiting:
+            await self._move_view(writer, view, places[view.namespace], last=True)
+
+    async def _move_view(self, writer: ViewWriter, view: View, place: Namespace, *, last: bool) -> bool:
+        """Move one view; False if it has to wait for others."""
+        known = await self.journal.known_report(view, place)
         try:
-            await writer.link()
+            receipt = await writer.write(view, known.note, last=last)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
-            await self.failed("report", "links between reports", error, _untold)
-
-
-async def _untold(_error: EngineError) -> None:
-    """The next transfer looks at everything again, so the ledger need not know."""
+            await self.failed(
+                "report", str(view), error, partial(self.journal.report_failed, view, place, known)
+            )
+            return True
+        if receipt is not None:
+            await self.journal.report_done(view, place, receipt)
+        return receipt is not None

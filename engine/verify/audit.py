@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from engine.protocols import Source, Unreadable
 from engine.records import (
     Artifact,
     ArtifactEntry,
+    ConsoleLine,
     Json,
     Loss,
     Namespace,
     Project,
     Run,
     RunFile,
+    RunRef,
     Selection,
     SystemInfo,
+    Version,
 )
+from engine.records import Collection as ArtifactCollection
+from engine.reports import Sweep, View
 from engine.verify.values import Fact, Facts
 
 if TYPE_CHECKING:
@@ -94,6 +99,10 @@ class Audit(Protocol):
         """When the clock of a history began, ms; None for its first point."""
         ...
 
+    def expected_line(self, line: ConsoleLine, subject: str) -> ConsoleLine | None:
+        """What must be found of a line of the console of ``subject``; None if it is left out."""
+        ...
+
     def expected_file(self, file: RunFile) -> RunFile | None:
         """What must be found of a file of a run; None if it is refused."""
         ...
@@ -128,6 +137,56 @@ class Audit(Protocol):
 
     def content_digest(self, entries: Mapping[str, str]) -> str | None:
         """The digest of an artifact with these digests by path; None if there is no such thing."""
+        ...
+
+
+@runtime_checkable
+class CollectionAudit(Audit, Protocol):
+    """That of a destination that takes artifacts by collections; its source is a ``CollectionSource``."""
+
+    def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        """As what a collection of the source is found in a project of the destination."""
+        ...
+
+    def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
+        """As what a run of the source is found there."""
+        ...
+
+    def expected_collection(self, collection: ArtifactCollection) -> Facts:
+        """What must be said of a collection, besides of its versions."""
+        ...
+
+    def found_collection(self, collection: ArtifactCollection) -> Facts: ...
+
+    def expected_version(self, version: Version) -> Facts:
+        """What must be said of a version, besides of who made and used it."""
+        ...
+
+    def found_version(self, version: Version) -> Facts: ...
+
+
+@runtime_checkable
+class ReportAudit(Audit, Protocol):
+    """That of a destination that takes sweeps and views; its source is a ``ReportSource``."""
+
+    async def sweep(self, sweep: Sweep, namespace: Namespace) -> Sweep | None:
+        """What a sweep of the source is in a project of the destination; None if it is not there."""
+        ...
+
+    def expected_sweep(self, sweep: Sweep) -> Facts: ...
+
+    def found_sweep(self, sweep: Sweep) -> Facts: ...
+
+    async def view(self, view: View, namespace: Namespace) -> View | None:
+        """What a view of the source is there; asked for project by project, reports before drafts."""
+        ...
+
+    async def expected_view(self, view: View) -> View:
+        """What a view of the source must be there."""
+        ...
+
+    def found_view(self, view: View) -> View:
+        """A view that was read back, without what the destination adds of its own."""
         ...
 
 
@@ -212,6 +271,9 @@ class AsIs:
     def starts_at(self, run: Run) -> int | None:
         return run.started_at
 
+    def expected_line(self, line: ConsoleLine, subject: str) -> ConsoleLine | None:  # noqa: ARG002
+        return line
+
     def expected_file(self, file: RunFile) -> RunFile | None:
         return file
 
@@ -247,3 +309,29 @@ class AsIs:
 
     def content_digest(self, entries: Mapping[str, str]) -> str | None:  # noqa: ARG002
         return None
+
+    def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        return replace(collection, namespace=namespace)
+
+    def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
+        return replace(run, namespace=namespace)
+
+    def expected_collection(self, collection: ArtifactCollection) -> Facts:
+        return self.found_collection(collection)
+
+    def found_collection(self, collection: ArtifactCollection) -> Facts:
+        return {
+            ("type",): collection.type,
+            ("description",): collection.description,
+            **{("tag", tag): True for tag in collection.tags},
+        }
+
+    def expected_version(self, version: Version) -> Facts:
+        return self.found_version(version)
+
+    def found_version(self, version: Version) -> Facts:
+        return {
+            ("ttl",): version.artifact.ttl_s,
+            ("step",): version.step,
+            **self.found_artifact(version.artifact),
+        }

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -56,19 +57,49 @@ class CertifiedRun:
         parts = (canonical([name, root]) for name, root in self.parts.items())
         return root_of([canonical([self.project, self.run]), *parts])
 
+    @property
+    def leaf(self) -> bytes:
+        """Its place in the tree of a certificate."""
+        return leaf(self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedObject:
+    """Something that belongs to no single run, as it was found.
+
+    Attributes:
+        kind: ``collection``, ``version``, ``sweep`` or ``report``.
+        project: where it is, ``entity/project``.
+        name: tells it from others of its kind there.
+        root: the hash of all there is of it.
+    """
+
+    kind: str
+    project: str
+    name: str
+    root: str
+
+    @property
+    def leaf(self) -> bytes:
+        """Its place in the tree of a certificate."""
+        return leaf(canonical([self.kind, self.project, self.name, self.root]))
+
 
 class CertificateWriter:
-    """Takes runs as they are verified; nothing is at ``path`` before ``write``. Made by ``certificate``."""
+    """Takes runs, then objects; nothing is at ``path`` before ``write``. Made by ``certificate``."""
 
-    def __init__(self, path: Path, lines: IO[bytes]) -> None:
+    def __init__(self, path: Path, runs: IO[bytes], objects: IO[bytes]) -> None:
         self.path = path
-        self._lines = lines
-        self._count = 0
+        self._runs = _Lines(runs)
+        self._objects = _Lines(objects)
 
     def add(self, run: CertifiedRun) -> None:
         """Take the next run; their order is that of the leaves of the tree."""
-        self._lines.write((b",\n" if self._count else b"") + orjson.dumps(run))
-        self._count += 1
+        self._runs.add(run)
+
+    def add_object(self, found: CertifiedObject) -> None:
+        """Take the next object; in the tree, all of them come after the runs."""
+        self._objects.add(found)
 
     def write(self, findings: Findings, transfer: Result | None = None) -> None:
         """Put the certificate in its place.
@@ -80,17 +111,34 @@ class CertificateWriter:
             ConfigError: it cannot be written there.
         """
         head = orjson.dumps(_head(findings, transfer), option=orjson.OPT_INDENT_2, default=str)
-        partial = self.path.with_name(self.path.name + ".partial")
-        self._lines.seek(0)
+        unfinished = self.path.with_name(self.path.name + ".partial")
         with _writing(self.path):
-            with partial.open("wb") as file:
-                file.write(head.rstrip().removesuffix(b"}").rstrip() + b',\n  "runs": [\n')
-                while piece := self._lines.read(1 << 20):
-                    file.write(piece)
-                file.write(b"\n]}\n")
+            with unfinished.open("wb") as file:
+                file.write(head.rstrip().removesuffix(b"}").rstrip())
+                for name, lines in (("runs", self._runs), ("objects", self._objects)):
+                    file.write(b',\n  "%s": [\n' % name.encode())
+                    file.writelines(lines)
+                    file.write(b"\n]")
+                file.write(b"}\n")
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(self.path)
+            unfinished.replace(self.path)
+
+
+class _Lines:
+    """The items of a list in JSON, kept on disk."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._count = 0
+
+    def add(self, item: object) -> None:
+        self._file.write((b",\n" if self._count else b"") + orjson.dumps(item))
+        self._count += 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        return iter(partial(self._file.read, 1 << 20), b"")
 
 
 @contextmanager
@@ -105,8 +153,8 @@ def certificate(path: Path) -> Iterator[CertificateWriter]:
         # Told now rather than after hours.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-"):
             pass
-    with tempfile.TemporaryFile() as lines:
-        yield CertificateWriter(path, lines)
+    with tempfile.TemporaryFile() as runs, tempfile.TemporaryFile() as objects:
+        yield CertificateWriter(path, runs, objects)
 
 
 @contextmanager
@@ -175,6 +223,7 @@ class Certificate:
     differences: int
     root: str
     runs: tuple[CertifiedRun, ...]
+    objects: tuple[CertifiedObject, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -205,8 +254,9 @@ class Certificate:
             differences=told["difference_count"],
             root=told["root"],
             runs=tuple(CertifiedRun(**run) for run in told["runs"]),
+            objects=tuple(CertifiedObject(**one) for one in told.get("objects", ())),
         )
-        if found.root != tree_root(found.runs):
+        if found.root != tree_root(found.runs, found.objects):
             raise ConfigError(
                 f"{path} was changed after it was written: its hashes do not fit its root",
                 remedy="get it again from where it was kept",
@@ -214,10 +264,12 @@ class Certificate:
         return found
 
 
-def tree_root(runs: Iterable[CertifiedRun]) -> str:
+def tree_root(runs: Iterable[CertifiedRun], objects: Iterable[CertifiedObject] = ()) -> str:
     tree = Tree()
     for run in runs:
-        tree.add(leaf(run.root))
+        tree.add(run.leaf)
+    for found in objects:
+        tree.add(found.leaf)
     return tree.root()
 
 

@@ -58,7 +58,7 @@ class NotVerified:
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What was compared."""
+    """What was compared; ``lines`` are those of consoles and the rows of system metrics."""
 
     runs: int = 0
     facts: int = 0
@@ -68,6 +68,10 @@ class Counts:
     files: int = 0
     artifacts: int = 0
     entries: int = 0
+    collections: int = 0
+    sweeps: int = 0
+    reports: int = 0
+    lines: int = 0
     bytes_hashed: int = 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from engine.verify.values import Facts, canonical
+
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -44,6 +46,11 @@ def root_of(texts: Iterable[str]) -> str:
     for hashed in sorted(map(leaf, texts)):
         tree.add(hashed)
     return tree.root()
+
+
+def facts_root(facts: Facts) -> str:
+    """The root over what is said of something."""
+    return root_of(canonical([*fact, value]) for fact, value in facts.items())
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -18,12 +19,15 @@ from engine.transfer.background import Background
 from engine.verify.audit import Audit
 from engine.verify.certificate import Certificate, CertifiedRun
 from engine.verify.findings import Difference, Differs, Findings, NotVerified, Verifying
-from engine.verify.runs import is_fatal, roots_of
+from engine.verify.objects import read_back
+from engine.verify.runs import roots_of
+from engine.verify.scope import is_fatal
 from engine.verify.verifier import LOOKED_UP, PROGRESS_EVERY_S, Emit, VerifyOptions, audit_of, opened_context
 
 _SAYS = {
     "run": "what is said of it is not what it was",
     "history": "its history is not what it was",
+    "logs": "its system metrics or its console are not what they were",
     "files": "its files are not what they were",
     "artifacts": "its artifacts are not what they were",
 }
@@ -62,6 +66,7 @@ class Recheck:
                     there = {run.id: run async for run in audit.runs(namespace, [one.run for one in batch])}
                     jobs = [(run, there.get(run.run)) for run in batch]
                     await for_each(jobs, partial(self._look, findings, audit), limit=self.options.workers)
+                await self._look_at_objects(findings, audit)
             findings.requests = context.counters.requests
         findings.root = told.root
         findings.ended_at = time.time()
@@ -102,6 +107,21 @@ class Recheck:
                     Difference(kind="changed", part=part, subject=subject, detail=detail, run=name)
                 )
         findings.counts.runs += 1
+
+    async def _look_at_objects(self, findings: Findings, audit: Audit) -> None:
+        objects = read_back(audit, self.certificate.objects, self.certificate.level)
+        async with aclosing(objects):
+            async for certified, found in objects:
+                subject = f"{certified.kind} {certified.name}"
+                if isinstance(found, EngineError):
+                    findings.leave_out(NotVerified(subject=subject, reason=str(found)))
+                elif found is None or found.root != certified.root:
+                    kind, detail = "changed", "it is not what it was when the certificate was written"
+                    if found is None:
+                        kind, detail = "missing", f"is missing in {certified.project}"
+                    findings.differ(
+                        Difference(kind=kind, part=certified.kind, subject=subject, detail=detail)
+                    )
 
     async def _tell_progress(self, findings: Findings) -> None:
         while True:

@@ -1,58 +1,27 @@
-"""One run on both sides: what is said of it, its history, files and artifacts; each part on its own."""
+"""One run on both sides: what is said of it, its history, logs, files and artifacts; each part on its own."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.errors import AuthError, ConfigError, EngineError, Outage
 from engine.fanout import for_each
-from engine.protocols import Source
-from engine.records import Artifact, ArtifactEntry, Namespace, Run, RunFile
-from engine.transfer.context import Context
-from engine.verify import examples, orders
-from engine.verify.artifacts import Pair, VersionOrder, artifact_root, matched
+from engine.protocols import LogSource
+from engine.records import ArtifactEntry, Namespace, Run, RunFile
+from engine.verify import examples, logs, orders
+from engine.verify.artifacts import Pair, artifact_root, matched
 from engine.verify.audit import Audit
-from engine.verify.contents import Contents, inventory
+from engine.verify.contents import inventory
 from engine.verify.contents import leaves as content_leaves
-from engine.verify.findings import Difference, Findings, Level, NotVerified
+from engine.verify.findings import Level
 from engine.verify.histories import History, differences, differing_keys
-from engine.verify.merkle import root_of
-from engine.verify.values import Facts, canonical, differing_facts
+from engine.verify.merkle import facts_root, root_of
+from engine.verify.scope import Scope, subject_of
+from engine.verify.versions import compare_versions, contents_of, entries_at, version_name
 
-PARTS: Final = ("run", "history", "files", "artifacts")
+PARTS: Final = ("run", "history", "logs", "files", "artifacts")
 """What a certificate holds a hash of."""
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class Scope:
-    """What is compared with what, and how closely.
-
-    Attributes:
-        parts: which of ``history``, ``files`` and ``artifacts`` are looked at.
-        order: of the versions of artifacts, over all runs.
-    """
-
-    source: Source
-    audit: Audit
-    context: Context
-    level: Level
-    parts: frozenset[str]
-    findings: Findings
-    order: VersionOrder = field(default_factory=VersionOrder)
-
-
-def subject_of(run: Run) -> str:
-    return f"run {run.id}" if not run.name or run.name == run.id else f"run {run.id} ({run.name})"
-
-
-def is_fatal(error: EngineError) -> bool:
-    """Whether nothing further can be read."""
-    return isinstance(error, Outage | ConfigError) or (isinstance(error, AuthError) and error.status == 401)
 
 
 @dataclass(slots=True)
@@ -71,50 +40,42 @@ class RunCheck:
         Raises:
             EngineError: nothing further can be read.
         """
-        parts: dict[str, Callable[[], Awaitable[str]]] = {"run": self._facts}
-        if self.scope.level is not Level.COUNTS:
-            parts["history"] = self._history
-        parts |= {"files": self._files, "artifacts": self._artifacts}
         counted = self.scope.audit.counted(self.found) if self.scope.level is Level.COUNTS else {}
-        for part, compare in parts.items():
-            if part == "run" or part in self.scope.parts:
-                try:
-                    if part in counted:
-                        await self._count(part, counted[part])
-                    else:
-                        self.roots[part] = await compare()
-                except Exception as error:  # noqa: BLE001 - becomes a finding
-                    self._unread(part, error)
+        for part, compare in self._parts().items():
+            try:
+                if part in counted:
+                    await self._count(part, counted[part])
+                elif (root := await compare()) is not None:
+                    self.roots[part] = root
+            except Exception as error:  # noqa: BLE001 - becomes a finding
+                subject = subject_of(self.run) if part == "run" else f"{part} of {subject_of(self.run)}"
+                self.scope.unread(subject, error, self.run.id)
         self.scope.findings.counts.runs += 1
 
-    def _unread(self, part: str, error: Exception) -> None:
-        subject = subject_of(self.run) if part == "run" else f"{part} of {subject_of(self.run)}"
-        if isinstance(error, EngineError):
-            if is_fatal(error):
-                raise error
-        else:
-            logger.error("unexpected error at %s", subject, exc_info=error)
-        reason = str(error) if isinstance(error, EngineError) else f"unexpected {error!r}"
-        self.scope.findings.leave_out(NotVerified(subject=subject, reason=reason, run=self.run.id))
+    def _parts(self) -> dict[str, Callable[[], Awaitable[str | None]]]:
+        """Those that are looked at; each gives its hash, if it has one."""
+        scope = self.scope
+        parts: dict[str, Callable[[], Awaitable[str | None]]] = {"run": self._facts}
+        if "history" in scope.parts and scope.level is not Level.COUNTS:
+            parts["history"] = self._history
+            if isinstance(scope.source, LogSource) and isinstance(scope.audit.source, LogSource):
+                parts["logs"] = self._logs
+        if "files" in scope.parts:
+            parts["files"] = self._files
+        if "artifacts" in scope.parts and scope.artifacts_of is not None:
+            parts["artifacts"] = self._artifacts
+        return parts
 
-    def _differ(self, kind: str, part: str, detail: str, subject: str | None = None) -> None:
-        self.scope.findings.differ(
-            Difference(
-                kind=kind, part=part, subject=subject or subject_of(self.run), detail=detail, run=self.run.id
-            )
-        )
-
-    def _compare_facts(self, expected: Facts, found: Facts, subject: str | None = None) -> None:
-        self.scope.findings.counts.facts += len(expected)
-        for kind, part, detail in differing_facts(expected, found):
-            self._differ(kind, part, detail, subject)
+    def _differ(self, kind: str, part: str, detail: str) -> None:
+        self.scope.differ(kind, part, detail, subject_of(self.run), self.run.id)
 
     # -- the run itself ---------------------------------------------------------------------------
 
     async def _facts(self) -> str:
         audit = self.scope.audit
         facts = audit.found(self.found)
-        self._compare_facts(audit.expected(self.run, self.namespace), facts)
+        expected = audit.expected(self.run, self.namespace)
+        self.scope.compare_facts(expected, facts, subject_of(self.run), self.run.id)
         for loss in audit.told(self.found):
             self.scope.findings.told.record(loss)
         return facts_root(facts)
@@ -151,9 +112,7 @@ class RunCheck:
         if expected.points.points > orders.MOST_POINTS:
             subject = f"order of the values of one step in the history of {subject_of(self.run)}"
             reason = f"it has more than {orders.MOST_POINTS:,} points"
-            self.scope.findings.leave_out(
-                NotVerified(subject=subject, reason=reason, run=self.run.id, expected=True)
-            )
+            self.scope.leave_out(subject, reason, self.run.id, expected=True)
             return
         source, audit, there = self.scope.source, self.scope.audit, found.points.by_key()
         names = {key: columns.get(key, key) for key in expected.points.by_key()}
@@ -184,6 +143,27 @@ class RunCheck:
             if key in wanted and name in there
         }
 
+    # -- logs ------------------------------------------------------------------------------------
+
+    async def _logs(self) -> str:
+        source, audit, subject = self.scope.source, self.scope.audit, f"run {self.run.id}"
+        assert isinstance(source, LogSource)
+        assert isinstance(audit.source, LogSource)
+        metrics, console = logs.Comparison(), logs.Comparison()
+        await metrics.take(
+            logs.metric_lines(source.system_metrics(self.run)),
+            logs.metric_lines(audit.source.system_metrics(self.found)),
+        )
+        await console.take(
+            logs.console_lines(source.console(self.run), lambda line: audit.expected_line(line, subject)),
+            logs.console_lines(audit.source.console(self.found)),
+        )
+        for part, compared in ((logs.METRICS, metrics), (logs.CONSOLE, console)):
+            for kind, detail in compared.differences():
+                self._differ(kind, part, f"{part}: {detail}")
+            self.scope.findings.counts.lines += compared.expected.count
+        return logs.logs_root(metrics.found, console.found)
+
     # -- counts ----------------------------------------------------------------------------------
 
     async def _count(self, part: str, found: int) -> None:
@@ -195,7 +175,8 @@ class RunCheck:
             expected = len({*files, *audit.added_files(self.run)})
         else:
             # Versions of the same content may be one there.
-            names = {audit.artifact_name(one) async for one in self.scope.source.artifacts(self.run)}
+            assert self.scope.artifacts_of is not None
+            names = {audit.artifact_name(one) async for one in self.scope.artifacts_of(self.run)}
             expected = len(names)
             counts.artifacts += expected
         if found < expected:
@@ -219,40 +200,38 @@ class RunCheck:
         for path in sorted(added - found.keys()):
             self._differ("missing", "file", f"file {path!r}, which every run has there, is missing")
         theirs = {path: file for path, file in found.items() if path not in added}
-        for kind, path, detail in await self._contents().differences(expected, theirs):
+        for kind, path, detail in await contents_of(self.scope).differences(expected, theirs):
             self._differ(kind, "file", f"file {path!r} {detail}")
         if refused:
-            self._lose_refused(f"run {self.run.id}", "file", refused)
+            self.scope.lose_refused(f"run {self.run.id}", "file", refused)
         self.scope.findings.counts.files += len(expected)
         return root_of(content_leaves(found))
 
-    def _contents(self) -> Contents:
-        scope = self.scope
-        return Contents(scope.level, (scope.source.read, scope.audit.source.read), scope.findings.counts)
-
-    def _lose_refused(self, subject: str, what: str, refused: Iterable[RunFile | ArtifactEntry]) -> None:
-        for blob in refused:
-            self.scope.context.lose("path_refused", subject, f"{what} {blob.path!r}")
-
     # -- artifacts -------------------------------------------------------------------------------
 
-    async def _artifacts(self) -> str:
-        audit = self.scope.audit
-        expected = [artifact async for artifact in self.scope.source.artifacts(self.run)]
+    async def _artifacts(self) -> str | None:
+        audit, scope = self.scope.audit, self.scope
+        assert scope.artifacts_of is not None
+        expected = [artifact async for artifact in scope.artifacts_of(self.run)]
+        if scope.by_collection and not expected:
+            return None
         found = [artifact async for artifact in audit.source.artifacts(self.found) if audit.keeps(artifact)]
         roots: dict[int, str] = {}
         for pair in matched(audit, expected, found):
-            entries = None if pair.found is None else await _entries_at(audit, pair.found, self.scope.level)
+            if pair.expected is None and scope.by_collection:
+                continue  # it is in a collection
+            entries = None if pair.found is None else await entries_at(audit, pair.found, self.scope.level)
             await self._artifact(pair, entries)
             if pair.found is not None:
                 roots[id(pair.found)] = artifact_root(audit, pair.found, entries)
-        return root_of(roots.values())
+        # Without collections to go by, nobody could tell later which of the versions there were meant.
+        return None if scope.by_collection else root_of(roots.values())
 
     async def _artifact(self, pair: Pair, entries: Mapping[str, ArtifactEntry] | None) -> None:
         audit, (expected, found) = self.scope.audit, (pair.expected, pair.found)
         if expected is None:
             if found is not None and not pair.is_superseded:
-                detail = f"logged {_named(found)} ({found.type}), which the source does not have"
+                detail = f"logged {version_name(found)} ({found.type}), which the source does not have"
                 self._differ("extra", "artifact", detail)
             return
         type_, name = audit.artifact_name(expected)
@@ -261,54 +240,17 @@ class RunCheck:
             detail = f"artifact {name} ({type_}) is missing, or is not told to be logged by this run"
             self._differ("missing", "artifact", detail)
             return
-        subject = f"artifact {_named(found)} of {subject_of(self.run)}"
+        subject = f"artifact {version_name(found)} of {subject_of(self.run)}"
         origin = audit.origin(found)
         if expected.version is None or origin == expected.version:
-            self._compare_facts(audit.expected_artifact(expected), audit.found_artifact(found), subject)
+            facts = audit.expected_artifact(expected), audit.found_artifact(found)
+            self.scope.compare_facts(*facts, subject, self.run.id)
             self.scope.order.add(str(self.namespace), (type_, name), origin, found.version)
         else:
             detail = f"v{expected.version} has the content of v{origin}, which stands for both"
             self.scope.context.lose("version_deduplicated", f"artifact {name}", detail)
         if entries is not None:
-            await self._entries(expected, entries, subject)
-            self._compare_digest(found, entries, subject)
-
-    async def _entries(self, artifact: Artifact, found: Mapping[str, ArtifactEntry], subject: str) -> None:
-        audit, name = self.scope.audit, f"artifact {artifact.name}"
-        refused: list[ArtifactEntry] = []
-
-        def expected_entry(entry: ArtifactEntry) -> ArtifactEntry | None:
-            kept = audit.expected_entry(entry, name)
-            if kept is None:
-                refused.append(entry)
-            return kept
-
-        expected = await inventory(self.scope.source.entries(artifact), expected_entry)
-        hidden = [path for path in expected if path not in found and audit.refuses(path, expected)]
-        refused += map(expected.pop, hidden)
-        for kind, path, detail in await self._contents().differences(expected, found):
-            self._differ(kind, "entry", f"entry {path!r} {detail}", subject)
-        self._lose_refused(name, "entry", refused)
-        self.scope.findings.counts.entries += len(expected)
-
-    def _compare_digest(self, artifact: Artifact, entries: Mapping[str, ArtifactEntry], subject: str) -> None:
-        """The digest of a version must be that of its entries."""
-        digests = {path: entry.digest or entry.md5 for path, entry in entries.items()}
-        known = {path: digest for path, digest in digests.items() if digest is not None}
-        if artifact.digest is None or len(known) < len(digests):
-            return
-        computed = self.scope.audit.content_digest(known)
-        if computed is not None and computed != artifact.digest:
-            detail = f"its digest is {artifact.digest}, that of its entries {computed}"
-            self._differ("changed", "artifact", detail, subject)
-
-
-def _named(artifact: Artifact) -> str:
-    return artifact.name if artifact.version is None else f"{artifact.name}:v{artifact.version}"
-
-
-def facts_root(facts: Facts) -> str:
-    return root_of(canonical([*fact, value]) for fact, value in facts.items())
+            await compare_versions(self.scope, expected, found, entries, subject, self.run.id)
 
 
 async def roots_of(audit: Audit, found: Run, parts: Iterable[str], level: Level) -> dict[str, str]:
@@ -321,18 +263,16 @@ async def roots_of(audit: Audit, found: Run, parts: Iterable[str], level: Level)
             history = History(audit.step_column)
             await history.take(audit.source.history(found))
             roots[part] = root_of(history.leaves())
+        elif part == "logs" and isinstance(audit.source, LogSource):
+            roots[part] = await logs.root_of_logs(audit.source, found)
         elif part == "files":
             roots[part] = root_of(content_leaves(await inventory(audit.source.files(found))))
         elif part == "artifacts":
             roots[part] = root_of(
                 [
-                    artifact_root(audit, artifact, await _entries_at(audit, artifact, level))
+                    artifact_root(audit, artifact, await entries_at(audit, artifact, level))
                     async for artifact in audit.source.artifacts(found)
                     if audit.keeps(artifact)
                 ]
             )
     return roots
-
-
-async def _entries_at(audit: Audit, artifact: Artifact, level: Level) -> dict[str, ArtifactEntry] | None:
-    return None if level is Level.COUNTS else await inventory(audit.source.entries(artifact))

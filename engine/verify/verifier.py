@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -17,19 +17,24 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import EngineError, Unsupported
 from engine.fanout import for_each
-from engine.protocols import Destination, Source, Unreadable, Verifiable
-from engine.records import Namespace, Project, Run, Selection
+from engine.protocols import CollectionSource, Destination, Source, Unreadable, Verifiable
+from engine.records import Namespace, Project, Run, RunRef, Selection
+from engine.reports import ReportSource
 from engine.transfer.background import Background
+from engine.transfer.collections import artifacts_with_runs, by_collection
 from engine.transfer.context import Context
 from engine.transfer.events import Event
 from engine.transfer.ledger.identity import IdMap
 from engine.transfer.throttling.breaker import PATIENCE_S
 from engine.transfer.throttling.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
-from engine.verify.audit import Audit
-from engine.verify.certificate import CertificateWriter, CertifiedRun
+from engine.verify.audit import Audit, CollectionAudit, ReportAudit
+from engine.verify.certificate import CertificateWriter, CertifiedObject, CertifiedRun
+from engine.verify.collections import CollectionsCheck
 from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying
-from engine.verify.merkle import Tree, leaf
-from engine.verify.runs import RunCheck, Scope, is_fatal, subject_of
+from engine.verify.merkle import Tree
+from engine.verify.reports import ReportsCheck
+from engine.verify.runs import RunCheck
+from engine.verify.scope import Scope, is_fatal, subject_of
 
 LOOKED_UP = 100
 """Runs that are asked of the destination in one question."""
@@ -50,6 +55,7 @@ class VerifyOptions:
         level: how closely to look.
         selection: which runs of the source.
         parts: which of ``history``, ``files`` and ``artifacts`` to look at.
+        reports: whether to look at reports and saved views.
         remap: where projects were sent by the user.
         failed: what is known not to have arrived, and why: runs by id, which are not looked at, and
             projects that could not be listed as ``project NAME``.
@@ -63,6 +69,7 @@ class VerifyOptions:
     level: Level = Level.FULL
     selection: Selection = field(default_factory=Selection)
     parts: frozenset[str] = frozenset({"history", "files", "artifacts"})
+    reports: bool = True
     remap: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
@@ -76,8 +83,7 @@ class VerifyOptions:
     @property
     def sees_all(self) -> bool:
         """Whether a run that the selection does not name must not be at the destination either."""
-        chosen = self.selection
-        return self.complete and chosen.filter is None and chosen.since is None and chosen.limit is None
+        return self.complete and not self.selection.is_partial
 
 
 @dataclass(slots=True)
@@ -140,6 +146,8 @@ class Verifier:
     ) -> None:
         self._source = source
         self._audit = audit_of(destination)
+        self._by_collection = by_collection(source, destination)
+        self._artifacts_of = artifacts_with_runs(source, destination)
         self._options = options or VerifyOptions()
         self._emit = emit
         self._record = record
@@ -152,6 +160,8 @@ class Verifier:
         self._told = 0
         self._collected = anyio.Event()
         self._targets: Mapping[Namespace, Namespace] = {}
+        self._chosen: set[RunRef] = set()
+        self._tree = Tree()
         self._seen: dict[Namespace, set[str]] = {}
 
     async def run(self) -> Findings:
@@ -173,6 +183,8 @@ class Verifier:
                         level=self._options.level,
                         parts=self._options.parts,
                         findings=findings,
+                        artifacts_of=self._artifacts_of,
+                        by_collection=self._by_collection,
                     )
                     await self._compare_all(scope)
             findings.requests = context.counters.requests
@@ -192,7 +204,54 @@ class Verifier:
         await self._look_for_others()
         for subject, detail in scope.order.disordered():
             self.findings.differ(Difference(kind="changed", part="artifact", subject=subject, detail=detail))
+        if "artifacts" in self._options.parts:
+            await self._compare_collections(scope, projects)
+        await self._compare_reports(scope, projects)
+        self.findings.root = self._tree.root()
         self._tell()
+
+    async def _compare_collections(self, scope: Scope, projects: Sequence[Project]) -> None:
+        source, audit = self._source, self._audit
+        if not (isinstance(source, CollectionSource) and self._by_collection):
+            return
+        assert isinstance(audit, CollectionAudit)
+        assert isinstance(audit.source, CollectionSource)
+        check = CollectionsCheck(
+            scope=scope,
+            source=source,
+            there=audit.source,
+            audit=audit,
+            targets=self._targets,
+            failed=self._options.failed,
+            complete=self._options.sees_all,
+            chosen=self._chosen if self._options.selection.is_partial else None,
+            workers=self._options.workers,
+        )
+        await check.compare(projects)
+        if self._options.sees_all:
+            await check.look_for_others(sorted({*self._targets.values()}))
+        self._certify(check.roots)
+
+    async def _compare_reports(self, scope: Scope, projects: Sequence[Project]) -> None:
+        if not (isinstance(self._source, ReportSource) and isinstance(self._audit, ReportAudit)):
+            return
+        check = ReportsCheck(
+            scope=scope,
+            source=self._source,
+            audit=self._audit,
+            targets=self._targets,
+            failed=self._options.failed,
+        )
+        await check.compare_sweeps(projects)
+        if self._options.reports:
+            await check.compare_views(projects)
+        self._certify(check.roots)
+
+    def _certify(self, found: Sequence[CertifiedObject]) -> None:
+        for one in sorted(found, key=lambda one: (one.project, one.kind, one.name)):
+            self._tree.add(one.leaf)
+            if self._record is not None:
+                self._record.add_object(one)
 
     # -- enumerate -------------------------------------------------------------------------------
 
@@ -236,6 +295,8 @@ class Verifier:
         ids = [one.id if isinstance(one, Unreadable) else self._audit.run_id(one) for one in batch]
         self._seen[namespace].update(ids)
         wanted: dict[str, Run] = {}
+        if self._options.selection.is_partial:
+            self._chosen.update(RunRef(one.namespace, one.id) for one in batch if isinstance(one, Run))
         for run_id, run in zip(ids, batch, strict=True):
             if (reason := self._options.failed.get(run.id)) is not None:
                 self._leave_out(f"run {run.id}", reason, run.id, expected=True)
@@ -257,6 +318,8 @@ class Verifier:
             )
         elif isinstance(found, Unreadable):
             self._leave_out(subject_of(run), str(found.error), run.id)
+        elif run.state.is_live:
+            await self._look_at_live(scope, job, found)
         else:
             check = RunCheck(scope, run, found, job.namespace)
             await check.compare()
@@ -264,19 +327,28 @@ class Verifier:
         scope.context.losses.forget_run(f"run {run.id}")
         job.done.set()
 
+    async def _look_at_live(self, scope: Scope, job: _Job, found: Run) -> None:
+        """A run that goes on has more at each moment: it may differ, and nothing certifies it."""
+        seen = Findings(level=scope.level, parts=scope.parts, told=scope.findings.told)
+        await RunCheck(replace(scope, findings=seen), job.run, found, job.namespace).compare()
+        now = "has what there is now"
+        if seen.difference_count:
+            now = f"differs from what there is now, for example: {seen.differences[0].detail}"
+        reason = f"it goes on at the source; the destination {now}. Migrate it again when it has ended"
+        self._leave_out(subject_of(job.run), reason, job.run.id, expected=True)
+        job.found = None
+
     async def _collect(self, order: MemoryObjectReceiveStream[_Job]) -> None:
         """Hash the runs in the order of their listing, whichever was compared first."""
-        tree = Tree()
         async with order:
             async for job in order:
                 await job.done.wait()
                 if not isinstance(job.found, Run):
                     continue
                 found = CertifiedRun(job.namespace.path, job.found.id, job.roots)
-                tree.add(leaf(found.root))
+                self._tree.add(found.leaf)
                 if self._record is not None:
                     self._record.add(found)
-        self.findings.root = tree.root()
         self._collected.set()
 
     async def _look_for_others(self) -> None:

@@ -16,6 +16,7 @@ import orjson
 from engine.errors import NotFound, Side
 from engine.protocols import SystemOptions, Unreadable
 from engine.records import (
+    ConsoleLine,
     DatasetInput,
     Json,
     Loss,
@@ -31,15 +32,16 @@ from engine.transfer.context import Context, LossLedger
 from engine.verify.values import ANYTHING, Fact, Facts, OneOf
 from engine.wandb import names, uri
 from engine.wandb.audit_artifacts import ArtifactAudit
+from engine.wandb.audit_reports import ReportAudit
 from engine.wandb.files import METADATA
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.placement import Placement
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.replica import is_replica
+from engine.wandb.rows import LINE_LIMIT, encode_row
 from engine.wandb.run_ids import IdPolicy, RunIds
 from engine.wandb.source import WandbSource
-from engine.wandb.sweeps import origin_in, origin_of
 
 INTERNAL: Final = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 """Columns of a history that W&B has a meaning for."""
@@ -61,7 +63,7 @@ _NOT_COMPARED: Final = frozenset({"source", "url", "losses", "history"})
 """Of the provenance: how the store was reached then, and what the writer says of itself."""
 
 
-class WandbAudit(ArtifactAudit):
+class WandbAudit(ArtifactAudit, ReportAudit):
     """A W&B destination read back; see ``engine.verify.audit.Audit``.
 
     Args:
@@ -73,7 +75,8 @@ class WandbAudit(ArtifactAudit):
         self._options = options
         self._source = WandbSource(rest, options, side=Side.DESTINATION)
         self._shared: set[Namespace] = set()
-        self._sweeps: dict[Namespace, dict[str, str]] = {}
+        self._held_sweeps, self._sweep_names, self._held_views = {}, {}, {}
+        self._references = None
         self._targets: Mapping[Namespace, Namespace] = {}
         self._ids: RunIds
         self._context: Context
@@ -119,24 +122,12 @@ class WandbAudit(ArtifactAudit):
         return targets
 
     async def runs(self, namespace: Namespace, ids: Sequence[str]) -> AsyncGenerator[Run | Unreadable]:
-        if self._keeps_rows and namespace not in self._sweeps:
-            self._sweeps[namespace] = await self._sweeps_of(namespace)
+        if self._keeps_rows:
+            await self._sweeps(namespace)
         named = orjson.dumps({"name": {"$in": list(ids)}}).decode()
         async with aclosing(self._listed(namespace, Selection(filter=named))) as runs:
             async for run in runs:
                 yield run
-
-    async def _sweeps_of(self, namespace: Namespace) -> dict[str, str]:
-        """Ids of the sweeps that are there, by where they came from."""
-        found: dict[str, str] = {}
-        async with aclosing(self._source.sweeps(Project(namespace=namespace, id=namespace.path))) as sweeps:
-            try:
-                async for sweep in sweeps:
-                    if (origin := origin_in(sweep.description)) is not None:
-                        found.setdefault(origin, sweep.id)
-            except NotFound:
-                return {}  # no project, no sweeps
-        return found
 
     async def others(self, namespace: Namespace) -> AsyncGenerator[Run | Unreadable]:
         async with aclosing(self._listed(namespace, Selection())) as runs:
@@ -166,9 +157,7 @@ class WandbAudit(ArtifactAudit):
             self._lose(run, "run_id_changed", f"{run.id!r} became {self.run_id(run)!r}")
         if run.state in (RunState.KILLED, RunState.RUNNING):
             self._lose(run, "state_not_representable", run.source_state or str(run.state))
-        sweep = (
-            self._sweeps.get(namespace, {}).get(origin_of(run.namespace, run.sweep)) if run.sweep else None
-        )
+        sweep = self._sweep_of(run, namespace)
         if is_replica(run) and run.sweep is not None and sweep is None:
             self._lose(run, "sweep_dropped", f"sweep {run.sweep!r}")
         tags, plain = _tags(run), Plain()
@@ -337,6 +326,17 @@ class WandbAudit(ArtifactAudit):
 
     def starts_at(self, run: Run) -> int | None:
         return run.started_at
+
+    def expected_line(self, line: ConsoleLine, subject: str) -> ConsoleLine | None:
+        size = len(encode_row({"content": line.text}))
+        if size > LINE_LIMIT:
+            detail = f"a line of the console of {size} bytes was left out"
+            self._context.lose("log_line_too_long", subject, detail)
+            return None
+        if "STRUCTURED_CONSOLE_LOGS" in self._source.features:
+            return line
+        is_error = line.level == "error" and line.time is not None
+        return replace(line, level="error" if is_error else None, label=None)
 
     # -- files and artifacts ---------------------------------------------------------------------
 

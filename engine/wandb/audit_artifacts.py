@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from engine.records import Artifact, ArtifactEntry, Json, Namespace
+from engine.records import Artifact, ArtifactEntry, Json, Namespace, Run, RunRef, Version
+from engine.records import Collection as ArtifactCollection
 from engine.transfer.context import Context
 from engine.verify.values import ANYTHING, Facts
 from engine.wandb import names
@@ -15,6 +16,7 @@ from engine.wandb.collections.references import GONE
 from engine.wandb.digests import artifact_digest
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE
+from engine.wandb.run_ids import RunIds
 from engine.wandb.source import WandbSource
 
 MORE_METADATA: Final = "more_metadata"
@@ -26,6 +28,7 @@ class ArtifactAudit:
     _context: Context
     _source: WandbSource
     _targets: Mapping[Namespace, Namespace]
+    _ids: RunIds
 
     def artifact_name(self, artifact: Artifact) -> tuple[str, str]:
         return names.artifact_type(artifact.type), names.artifact_name(artifact.name)
@@ -33,26 +36,16 @@ class ArtifactAudit:
     def keeps(self, found: Artifact) -> bool:
         return not found.type.startswith("wandb-")
 
-    @property
-    def _by_number(self) -> bool:
-        """Whether versions came collection by collection, so that they are the same under the same number."""
-        source = self._context.source
-        return source is not None and source.uri.startswith("wandb:")
-
     def origin(self, found: Artifact) -> int | None:
-        if self._by_number:
-            return found.version
         version = _origin(found).get("version")
         return version if type(version) is int else None
 
     def expected_artifact(self, artifact: Artifact) -> Facts:
-        if self._by_number:
-            return self._same(artifact)
         plain, subject = Plain(), f"artifact {artifact.name}"
         type_, name = self.artifact_name(artifact)
         aliases = {alias for alias in artifact.aliases if names.is_alias(alias)} - {"latest"}
         tags = {tag for tag in artifact.tags if names.is_artifact_tag(tag)}
-        if "ARTIFACT_TAGS" not in self._source.features:
+        if not self._has_tags:
             tags = set()
         for kind, dropped in (
             ("alias_dropped", {*artifact.aliases} - aliases - {"latest"}),
@@ -78,22 +71,7 @@ class ArtifactAudit:
             **{(PROVENANCE, key): value for key, value in origin.items() if value is not None},
         }
 
-    def _same(self, artifact: Artifact) -> Facts:
-        """What is said of a version, which is the same on both sides."""
-        plain = Plain()
-        tags = artifact.tags if "ARTIFACT_TAGS" in self._source.features else ()
-        return {
-            ("description",): clean_text(artifact.description or "") or None,
-            ("version",): artifact.version,
-            ("ttl",): artifact.ttl_s,
-            **{("alias", alias): True for alias in artifact.aliases if names.is_alias(alias)},
-            **{("tag", tag): True for tag in tags},
-            **{("metadata", key): plain.of(value) for key, value in artifact.metadata.items()},
-        }
-
     def found_artifact(self, artifact: Artifact) -> Facts:
-        if self._by_number:
-            return self._same(artifact)
         origin = dict(_origin(artifact))
         more = origin.pop(MORE_METADATA, {})
         own = {key: value for key, value in artifact.metadata.items() if key != PROVENANCE}
@@ -104,6 +82,67 @@ class ArtifactAudit:
             **{("metadata", key): value for key, value in {**own, **more}.items()},
             **{(PROVENANCE, key): value for key, value in origin.items()},
         }
+
+    # -- by collections --------------------------------------------------------------------------
+
+    def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        return ArtifactCollection(
+            namespace=namespace,
+            name=names.artifact_name(collection.name),
+            type=names.artifact_type(collection.type),
+        )
+
+    def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
+        return RunRef(namespace, self._ids.of(Run(id=run.id, namespace=run.namespace), namespace))
+
+    def expected_collection(self, collection: ArtifactCollection) -> Facts:
+        return self.found_collection(replace(collection, type=names.artifact_type(collection.type)))
+
+    def found_collection(self, collection: ArtifactCollection) -> Facts:
+        tags = collection.tags if self._has_tags else ()
+        return {
+            ("type",): collection.type,
+            ("description",): clean_text(collection.description or "") or None,
+            **{("tag", tag): True for tag in tags},
+        }
+
+    def expected_version(self, version: Version) -> Facts:
+        artifact, plain, subject = version.artifact, Plain(), f"artifact {version.artifact.name}"
+        aliases = [alias for alias in artifact.aliases if names.is_alias(alias)]
+        tags = artifact.tags if self._has_tags else ()
+        facts: Facts = {
+            ("description",): clean_text(artifact.description or "") or None,
+            ("ttl",): artifact.ttl_s,
+            ("step",): version.step or None,
+            **{("alias", alias): True for alias in aliases},
+            **{("tag", tag): True for tag in tags},
+            **{("metadata", key): plain.of(value) for key, value in artifact.metadata.items()},
+        }
+        for kind, detail, count in (
+            ("value_coerced", "metadata values that are not finite became text", plain.coerced),
+            ("tag_dropped", "artifact tags, which this server does not keep", len(artifact.tags) - len(tags)),
+            ("alias_dropped", "aliases that W&B does not take", len(artifact.aliases) - len(aliases)),
+        ):
+            if count:
+                self._context.lose(kind, f"{subject}:v{version.number}", detail, count)
+        return facts
+
+    def found_version(self, version: Version) -> Facts:
+        artifact = version.artifact
+        return {
+            ("description",): artifact.description,
+            ("ttl",): artifact.ttl_s,
+            ("step",): version.step or None,
+            **{("alias", alias): True for alias in artifact.aliases},
+            **{("tag", tag): True for tag in artifact.tags},
+            **{("metadata", key): value for key, value in artifact.metadata.items()},
+        }
+
+    @property
+    def _has_tags(self) -> bool:
+        return "ARTIFACT_TAGS" in self._source.features
+
+    # -- entries ---------------------------------------------------------------------------------
 
     def expected_entry(self, entry: ArtifactEntry, subject: str) -> ArtifactEntry | None:
         path = names.downloadable_path(entry.path)

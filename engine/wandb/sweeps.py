@@ -35,7 +35,7 @@ mutation UpsertSweep(
 """
 
 FINISHED: Final = "FINISHED"
-_ENDED: Final = (FINISHED, "CANCELED")
+STATES_OF_ENDED: Final = (FINISHED, "CANCELED")
 _ORIGIN: Final = re.compile(r"^Imported from (?P<origin>sweep \S+ of .+)$", re.MULTILINE)
 
 
@@ -43,6 +43,11 @@ def origin_in(description: str | None) -> str | None:
     """Which sweep of the source a description tells of."""
     match = _ORIGIN.search(description or "")
     return None if match is None else match["origin"]
+
+
+def described_by(description: str | None) -> str | None:
+    """What the source said of a sweep, in a description that also tells where it came from."""
+    return _ORIGIN.split(description or "", maxsplit=1)[0].strip() or None
 
 
 def origin_of(namespace: Namespace, name: str) -> str:
@@ -73,14 +78,18 @@ class Sweeps:
             if made["state"] != wanted["state"]:
                 # As the SDK changes it: of a sweep that is there.
                 await self._upsert(sweep, {"id": made["id"], "state": wanted["state"]})
-            if sweep.state not in _ENDED:
+            if sweep.state not in STATES_OF_ENDED:
                 detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
                 self._context.lose("sweep_finished", str(sweep), detail)
             name, skipped = str(made["name"]), False
         else:
             name, skipped = str(held["name"]), True
         self.names[sweep.namespace, sweep.id] = name
-        return Receipt(items=1, skipped=skipped)
+        return Receipt(items=1, skipped=skipped, note=name)
+
+    def adopt(self, sweep: Sweep, name: str) -> None:
+        """Hear under which name a sweep is there."""
+        self.names[sweep.namespace, sweep.id] = name
 
     async def held(self, namespace: Namespace) -> dict[str, Mapping[str, Json]]:
         """Sweeps of a project that earlier transfers brought, by their origins."""
@@ -109,7 +118,7 @@ class Sweeps:
             "description": clean_text(
                 "\n\n".join(filter(None, (sweep.description, origin, f"Made {made}" if made else "")))
             ),
-            "state": sweep.state if sweep.state in _ENDED else FINISHED,
+            "state": sweep.state if sweep.state in STATES_OF_ENDED else FINISHED,
         }
 
     async def _upsert(self, sweep: Sweep, variables: Mapping[str, Json]) -> Mapping[str, Json]:

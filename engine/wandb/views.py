@@ -1,30 +1,32 @@
 """Reports, drafts and saved views at the destination.
 
-A view is found again by where it came from, which is in its spec under ``_import`` along with who made it and
-when, as nobody can set that; or by its name, as W&B's importer brought it, which wandb-workspaces changes
-whenever a report is saved. It is only written if it is not what it should be.
+A view is found again by its id, which the ledger knows; or by where it came from, which is in its spec under
+``_import`` along with who made it and when, as nobody can set that; or by its name, as W&B's importer brought
+it. It is only written if what it has to be is not what was last written. The ledger and ``_import`` know that
+as a digest, so that what somebody changed at the destination meanwhile is seen, and never written over.
 
 Source: ``reports/v2/gql.py`` of wandb-workspaces.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from engine.errors import Conflict, Side
 from engine.fingerprints import fingerprint
 from engine.records import Json, Namespace, Receipt
 from engine.reports import View
 from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
-from engine.wandb.jsontext import Plain, clean_text, encode_json
-from engine.wandb.mapping import PROVENANCE, iso_time
+from engine.wandb.jsontext import encode_json
+from engine.wandb.mapping import PROVENANCE
 from engine.wandb.names import short_hash
-from engine.wandb.reading.reports import REPORT, list_views
-from engine.wandb.references import References, Rewritten
+from engine.wandb.reading.reports import list_views
+from engine.wandb.references import References
+from engine.wandb.view_mapping import MappedView, ViewMapping, origin_of
 
 UPSERT_VIEW: Final = """
 mutation UpsertView(
@@ -38,30 +40,34 @@ mutation UpsertView(
 }
 """
 
-PROJECT_ID: Final = """
-query ProjectInternalId($entity: String!, $project: String!) {
-  project(name: $project, entityName: $entity) { internalId }
-}
-"""
+WRITTEN: Final = "written"
+"""Under ``_import``: the digest of all else that was written."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """A view at the destination, and what it looks like."""
+    """A view at the destination.
+
+    Attributes:
+        looks: the digest of what it is.
+        written: of what was last written there; None if nobody knows.
+    """
 
     id: str
     looks: str
+    written: str | None
 
 
 @dataclass(slots=True)
 class _Shelf:
     """The views of one kind in a project."""
 
+    by_id: dict[str, _Held] = field(default_factory=dict)
     by_origin: dict[str, _Held] = field(default_factory=dict)
     by_name: dict[str, _Held] = field(default_factory=dict)
 
-    def find(self, origin: str, name: str) -> _Held | None:
-        return self.by_origin.get(origin) or self.by_name.get(name)
+    def find(self, view_id: str | None, origin: str, name: str) -> _Held | None:
+        return self.by_id.get(view_id or "") or self.by_origin.get(origin) or self.by_name.get(name)
 
 
 @dataclass(slots=True)
@@ -73,30 +79,53 @@ class WandbViewWriter:
     references: References
     _shelves: dict[tuple[Namespace, str], _Shelf] = field(default_factory=dict)
     _owners: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
-    _linking: list[View] = field(default_factory=list)
     _written: set[str] = field(default_factory=set)
 
-    async def write(self, view: View) -> Receipt:
-        held = (await self._shelf(view)).find(self._origin(view.id), self._name(view))
-        rewritten = await self._rewritten(view)
-        if rewritten.links:
-            self._linking.append(view)
+    async def write(self, view: View, note: Json | None, *, last: bool) -> Receipt | None:
+        told: Mapping[str, str] = note or {}
+        if "id" in told:
+            self.references.views.setdefault(view.id, told["id"])
+        mapped = await ViewMapping(self.client, self.references).of(view)
+        waits = bool(mapped.links) and not last
+        if waits and view.id in self.references.views:
+            return None
+        name = self._name(view)
+        looks = _looks(name, mapped.title, mapped.description, mapped.spec)
+        if looks == told.get(WRITTEN):
+            return Receipt(items=1, skipped=True, note=note)
+        held = (await self._shelf(view)).find(told.get("id"), view.id, name)
         if held is not None:
             self.references.views[view.id] = held.id
-        if held is not None and rewritten.links:
-            return Receipt(items=1, skipped=True)
-        receipt = await self._make(view, rewritten)
-        if not rewritten.links:
-            self._tell(view, rewritten.unresolved)
-        return receipt
+            if waits:
+                return None
+        if held is None or held.looks != looks:
+            if held is not None:
+                self._check(view, held, told.get(WRITTEN))
+            held = await self._make(view, mapped, name, looks, held)
+        if waits:
+            return None
+        if written := view.id in self._written:
+            mapped.declare(self.context, view)
+        return Receipt(items=1, skipped=not written, note={"id": held.id, WRITTEN: looks})
 
-    async def link(self) -> Receipt:
-        changed = 0
-        for view in self._linking:
-            rewritten = await self._rewritten(view)
-            changed += not (await self._make(view, rewritten)).skipped
-            self._tell(view, rewritten.unresolved + rewritten.links)
-        return Receipt(items=changed)
+    def _check(self, view: View, held: _Held, written: str | None) -> None:
+        """Whether a view at the destination may be written over.
+
+        Raises:
+            Conflict: somebody changed it there.
+        """
+        written = written or held.written
+        if written is None:
+            detail = f"what the view {held.id} was is written over; nothing tells who made it"
+            self.context.lose("report_overwritten", str(view), detail)
+        elif written != held.looks:
+            raise Conflict(
+                "it was changed at the destination since it was brought, and what it should be changed too",
+                side=Side.DESTINATION,
+                subject=str(view),
+                remedy="it is left as it is; keep a copy of it there, delete it, and run the same command "
+                "again to get that of the source",
+            )
 
     async def _shelf(self, view: View) -> _Shelf:
         """The views of this kind at the destination."""
@@ -105,16 +134,14 @@ class WandbViewWriter:
             shelf = self._shelves[place] = _Shelf()
             async with aclosing(list_views(self.client, *place)) as views:
                 async for there in views:
-                    held = _Held(there.id, _looks(there.name, there.title, there.description, there.spec))
-                    came = there.spec.get(PROVENANCE)
-                    if isinstance(came, dict) and came.get("source") == self.references.source_url:
-                        shelf.by_origin.setdefault(self._origin(came.get("id")), held)
+                    spec, written = _unmarked(there.spec)
+                    looks = _looks(there.name, there.title, there.description, spec)
+                    held = shelf.by_id[there.id] = _Held(there.id, looks, written)
+                    if (origin := origin_of(there.spec, self.references.source_url)) is not None:
+                        shelf.by_origin.setdefault(origin, held)
                     else:
                         shelf.by_name.setdefault(there.name, held)
         return self._shelves[place]
-
-    def _origin(self, view_id: Json) -> str:
-        return f"{self.references.source_url} {view_id}"
 
     def _name(self, view: View) -> str:
         """Its own, or another one if a view of another project has it."""
@@ -122,70 +149,39 @@ class WandbViewWriter:
         owner = self._owners.setdefault((place, view.kind, view.name), view.id)
         return view.name if owner == view.id else f"{view.name}-{short_hash(view.id, 6)}"
 
-    async def _rewritten(self, view: View) -> Rewritten:
-        rewritten = self.references.of(view.spec, view.namespace)
-        if rewritten.wanted:
-            for place in rewritten.wanted:
-                where = {"entity": place.entity, "project": place.project}
-                found = await self.client.graphql(PROJECT_ID, where, f"project {place}")
-                self.references.projects[place] = (found.get("project") or {}).get("internalId") or ""
-            rewritten = self.references.of(view.spec, view.namespace)
-        return rewritten
-
-    async def _make(self, view: View, rewritten: Rewritten) -> Receipt:
-        place, name = self.references.places[view.namespace], self._name(view)
-        shelf, origin = await self._shelf(view), self._origin(view.id)
-        plain = Plain()
-        spec = plain.of(rewritten.spec | self._provenance(view))
-        title = clean_text(view.title) if view.title else None
-        description = clean_text(view.description) if view.description else None
-        looks, held = _looks(name, title, description, spec), shelf.find(origin, name)
-        if held is not None and held.looks == looks:
-            return Receipt(items=1, skipped=True)
-        parent = self.references.views.get(view.parent_id) if view.parent_id else None
+    async def _make(self, view: View, mapped: MappedView, name: str, looks: str, held: _Held | None) -> _Held:
+        place = self.references.places[view.namespace]
+        marked = {**mapped.spec, PROVENANCE: {**mapped.spec[PROVENANCE], WRITTEN: looks}}
         variables: dict[str, Json] = {
             "id": held.id if held is not None else None,
             "entity": place.entity,
             "project": place.project,
             "type": view.kind,
             "name": name,
-            "displayName": title,
+            "displayName": mapped.title,
             # An update leaves as it is what is null.
-            "description": description or "",
-            "spec": encode_json(spec),
-            "parentId": parent,
+            "description": mapped.description or "",
+            "spec": encode_json(marked),
+            "parentId": self.references.views.get(view.parent_id) if view.parent_id else None,
         }
         made = (await self.client.graphql(UPSERT_VIEW, variables, str(view)))["upsertView"]
-        shelf.by_origin[origin] = _Held(made["view"]["id"], looks)
-        self.references.views[view.id] = made["view"]["id"]
+        written = _Held(str(made["view"]["id"]), looks, looks)
+        shelf = await self._shelf(view)
+        shelf.by_id[written.id] = shelf.by_origin[view.id] = written
+        self.references.views[view.id] = written.id
         self._written.add(view.id)
-        return Receipt(items=1)
-
-    def _provenance(self, view: View) -> dict[str, Json]:
-        told = {
-            "source": self.references.source_url,
-            "project": str(view.namespace),
-            "id": view.id,
-            "user": view.user,
-            "created_at_iso": iso_time(view.created_at),
-            "updated_at_iso": iso_time(view.updated_at),
-            "origin": view.spec.get(PROVENANCE),
-        }
-        added: dict[str, Json] = {PROVENANCE: {name: value for name, value in told.items() if value}}
-        if view.kind == REPORT and view.user and not view.spec.get("authors"):
-            added["authors"] = [{"name": view.user, "username": view.user}]
-        return added
-
-    def _tell(self, view: View, unresolved: Counter[str]) -> None:
-        """Declare what a view points at in vain, if it was written: the last time it was told already."""
-        for what, count in unresolved.items() if view.id in self._written else ():
-            self.context.lose(
-                "report_reference_unresolved",
-                str(view),
-                f"{what} was not moved with it, so that it points there still",
-                count,
-            )
+        return written
 
 
 def _looks(name: str, title: str | None, description: str | None, spec: Mapping[str, Json]) -> str:
     return fingerprint(name, title or None, description or None, spec)
+
+
+def _unmarked(spec: Mapping[str, Json]) -> tuple[Mapping[str, Json], str | None]:
+    """A spec without the digest of what was written, and that."""
+    came = spec.get(PROVENANCE)
+    if not isinstance(came, dict) or WRITTEN not in came:
+        return spec, None
+    return {**spec, PROVENANCE: {name: value for name, value in came.items() if name != WRITTEN}}, came[
+        WRITTEN
+    ]

@@ -58,6 +58,19 @@ class KnownCollection:
     versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownReport:
+    """What earlier transfers proved of a sweep or a view.
+
+    Attributes:
+        content: fingerprint of what arrived.
+        note: of the receipt.
+    """
+
+    content: str | None = None
+    note: Json | None = None
+
+
 class Proofs:
     """Tells what a transfer need not do again.
 
