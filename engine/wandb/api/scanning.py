@@ -14,8 +14,9 @@ from engine.records import Json
 from engine.records import Run as RunRecord
 from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
-from engine.wandb.reading.exports import STEP, Part, as_logged
-from engine.wandb.reading.history import read_history, read_parts, step_of
+from engine.wandb.reading.history import read_history, read_parts
+from engine.wandb.reading.lines import step_of
+from engine.wandb.reading.parquet import STEP, Part, as_logged, is_wanted
 
 
 async def scan(
@@ -61,7 +62,7 @@ async def scan_parts(
 
 def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Part:
     if isinstance(part, pa.RecordBatch):
-        if set(part.schema.names) <= {STEP, *keys}:
+        if not any(is_wanted(name, keys) and name not in keys for name in part.schema.names):
             return _chosen_of_batch(part, keys, require_all=require_all)
         # Something is wanted of a nested column.
         part = list(as_logged(part))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from engine.records import Json
-from engine.wandb.reading.exports import Part, Row, without_nulls
+from engine.wandb.reading.parquet import Part, Row, without_nulls
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def _plain(column: pa.Array) -> pa.Array:
     for fits, plain in _PLAIN:
         if any(is_of_type(kind) for is_of_type in fits):
             try:
-                return column.cast(plain)
+                return column if column.type == plain else column.cast(plain)
             except pa.ArrowInvalid:
                 break  # an unsigned integer of 64 bits
     return _encoded(map(without_nulls, column.to_pylist()))

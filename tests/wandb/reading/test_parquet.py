@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.wandb.reading.exports import merged
+from engine.wandb.reading.parquet import merged
 
 
 def rows_of(directory: Path, *parts: dict[str, list[Any]]) -> list[dict[str, Any]]:
