@@ -101,9 +101,13 @@ class Spoiler:
         self.replace(path, json.dumps(told).encode())
 
     def blob(self, run: str, name: str) -> Path:
-        """Where the bytes of an entry are."""
+        """Where the bytes of an entry of the version are that a run logged."""
+        return self.blob_of(self.artifact(run), name)
+
+    def blob_of(self, artifact: int, name: str) -> Path:
+        """Where the bytes of an entry of a version are."""
         digest = self.value(
-            "SELECT digest FROM artifact_entries WHERE artifact = ? AND path = ?", self.artifact(run), name
+            "SELECT digest FROM artifact_entries WHERE artifact = ? AND path = ?", artifact, name
         )
         return self._blob("key LIKE ?", f"%/{b64decode(digest).hex()}")
 
