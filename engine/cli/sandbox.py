@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import anyio
 import typer
 
 from engine.cli.loop import on_interrupt, run_async
+from engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.sandbox.faults import Faults
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
     data_dir: Annotated[
         Path, typer.Option(help="Where its database and objects are kept; it continues there next time.")
     ] = Path(".transfer-engine/sandbox"),
@@ -54,8 +56,8 @@ def sandbox(
 
     Places: graphql filestream objects pages any, a method, a /path/*, an operation of GraphQL. What else can
     happen: corrupt request, corrupt response, truncate, shorten, expire, expire in 5s, html. How often: 20%,
-    once, 3 times, after 10 requests. When: from 10s, for 30s, every 5min. Rules can be changed while it runs,
-    at /admin/faults.
+    once, 3 times, after 10 requests. When: from 10s, for 30s, every 5min, counted from the start or from the
+    last request that `after` lets through. Rules can be changed while it runs, at /admin/faults.
     """
     from engine.sandbox.faults import BadRule, Faults
     from engine.sandbox.faults.language import rules_of
@@ -74,7 +76,17 @@ async def _serve(host: str, port: int, data_dir: Path, faults: Faults) -> None:
 
     stop = anyio.Event()
     server = Sandbox(data_dir=data_dir, host=host, port=port, faults=faults)
-    async with on_interrupt(stop.set), server:
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(on_interrupt(stop.set))
+        try:
+            await running.enter_async_context(server)
+        except OSError as error:
+            raise ConfigError(
+                f"the sandbox cannot start: {error.strerror}",
+                subject=error.filename or f"{host}:{port}",
+                remedy="choose another --data-dir, --host or --port",
+                exc=error,
+            ) from error
         typer.echo(f"WANDB_BASE_URL={server.url}")
         typer.echo(f"WANDB_API_KEY={server.api_key}")
         typer.echo(f"# for example: engine migrate mlflow:… wandb:{server.url}/{server.entity}", err=True)
