@@ -15,9 +15,9 @@ from engine.sandbox import Account
 from engine.transfer.options import Result
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
-from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
+from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of, name_of
 from tests.sandbox.artifact_writer import ArtifactWriter
-from tests.servers import RunningSandbox, running_sandbox
+from tests.servers import running_sandbox
 from tests.wandb.conftest import run_sdk
 
 
@@ -88,24 +88,6 @@ def test_what_rows_and_summaries_say_of_artifacts_is_understood(pair: Pair) -> N
         for table in told:
             assert name_of(server, table["artifact_path"]) == "run-producer-table:v0"
             assert name_of(server, table["_latest_artifact_path"]) == "run-producer-table"
-
-
-def name_of(server: RunningSandbox, uri: str) -> str | None:
-    """What a server takes a ``wandb-client-artifact://`` for."""
-    scheme, _, rest = uri.partition("://")
-    assert scheme == "wandb-client-artifact"
-    mapping = server.graphql(_MAPPING, c=rest.partition("/")[0].partition(":")[0])["clientIDMapping"]
-    if mapping is None:
-        return None
-    found = server.graphql(_NAMES, i=mapping["serverID"])
-    if found["artifact"] is not None:
-        return f"{found['artifact']['artifactSequence']['name']}:v{found['artifact']['versionIndex']}"
-    return str(found["artifactCollection"]["name"])
-
-
-_MAPPING = "query ($c: ID!) { clientIDMapping(clientID: $c) { serverID } }"
-_NAMES = """query ($i: ID!) { artifact(id: $i) { versionIndex artifactSequence { name } }
-    artifactCollection(id: $i) { name } }"""
 
 
 @pytest.mark.usefixtures("arrived")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import sqlite3
 from collections.abc import Callable
@@ -29,6 +30,28 @@ def api_of(server: RunningSandbox) -> wandb.Api:
     return wandb.Api(overrides={"base_url": server.url}, api_key=server.api_key)
 
 
+def name_of(server: RunningSandbox, uri: str) -> str | None:
+    """What a server takes a reference to a version, or to the latest one of a collection, for."""
+    scheme, _, rest = uri.partition("://")
+    told = rest.partition("/")[0].partition(":")[0]
+    if scheme == "wandb-client-artifact":
+        mapping = server.graphql(_MAPPING, c=told)["clientIDMapping"]
+        if mapping is None:
+            return None
+        told = mapping["serverID"]
+    else:
+        told = base64.b64encode(bytes.fromhex(told)).decode()
+    found = server.graphql(_NAMES, i=told)
+    if found["artifact"] is not None:
+        return f"{found['artifact']['artifactSequence']['name']}:v{found['artifact']['versionIndex']}"
+    return str(found["artifactCollection"]["name"])
+
+
+_MAPPING = "query ($c: ID!) { clientIDMapping(clientID: $c) { serverID } }"
+_NAMES = """query ($i: ID!) { artifact(id: $i) { versionIndex artifactSequence { name } }
+    artifactCollection(id: $i) { name } }"""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Where transfers go from and to."""
@@ -52,13 +75,17 @@ class Pair:
 
         return anyio.run(run)
 
-    def interrupt(self, project: str, target: str, options: Options, at: int) -> bool:
-        """Pull the plug at a request to the destination; False if the transfer was over before."""
+    def interrupt(self, project: str, target: str, options: Options, at: int, of: bytes = b"") -> bool:
+        """Pull the plug at a request to the destination; False if the transfer was over before.
+
+        Args:
+            of: only GraphQL requests count that say this.
+        """
 
         async def run() -> bool:
             loop = asyncio.get_running_loop()
             with anyio.CancelScope() as scope:
-                self.plug.arm(at, lambda: loop.call_soon_threadsafe(scope.cancel))
+                self.plug.arm(at, lambda: loop.call_soon_threadsafe(scope.cancel), of)
                 async with self.engine(project, target, options) as engine:
                     await engine.run()
             self.plug.arm(None)
@@ -98,15 +125,20 @@ class Plug:
     def __init__(self) -> None:
         self._left: int | None = None
         self._pull: Callable[[], object] = lambda: None
+        self._of = b""
 
-    def arm(self, at: int | None, pull: Callable[[], object] = lambda: None) -> None:
-        self._left, self._pull = at, pull
+    def arm(self, at: int | None, pull: Callable[[], object] = lambda: None, of: bytes = b"") -> None:
+        self._left, self._pull, self._of = at, pull, of
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._left is not None:
+        if self._left is not None and await self._counts(request):
             self._left -= 1
             if not self._left:
                 answer = await handler(request)  # which nobody hears
                 self._pull()
                 return answer
         return await handler(request)
+
+    async def _counts(self, request: web.Request) -> bool:
+        # The bytes of an object can be read only once.
+        return not self._of or (request.path == "/graphql" and self._of in await request.read())
