@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from engine.protocols import Reader
 from engine.records import Json, Namespace, Project, Receipt
 
 
@@ -49,6 +50,7 @@ class View:
         parent_id: of a draft, the report.
         artifacts: how the spec names artifact versions by ids that only the source knows, and URIs with their
             projects, names and numbers instead.
+        files: addresses in the spec of files that the source can read, and their locators.
     """
 
     namespace: Namespace
@@ -63,6 +65,7 @@ class View:
     created_at: int | None = None
     updated_at: int | None = None
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{_WORDS.get(self.kind, self.kind)} {self.namespace}/{self.title or self.name}"
@@ -98,11 +101,12 @@ class ReportDestination(Protocol):
         """Make a sweep that nobody can go on with, unless it is there; runs that come later find it."""
         ...
 
-    def view_writer(self, places: Mapping[Namespace, Namespace]) -> ViewWriter:
+    def view_writer(self, places: Mapping[Namespace, Namespace], read: Reader) -> ViewWriter:
         """What writes the views of a transfer.
 
         Args:
             places: where projects went, so that views point there.
+            read: reads files of the source.
         """
         ...
 

@@ -23,7 +23,7 @@ from engine.archive.portfolios import keep_portfolio
 from engine.archive.reports import ArchiveViewWriter, keep
 from engine.archive.writer import ArchiveRunWriter
 from engine.errors import Side
-from engine.protocols import SystemOptions
+from engine.protocols import Reader, SystemOptions
 from engine.records import Collection, Json, Namespace, Portfolio, Project, Receipt, Run, SystemInfo
 from engine.reports import Sweep
 from engine.transfer.context import Context
@@ -128,7 +128,11 @@ class ArchiveDestination:
     async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
         return await keep(self._layout, replace(sweep, namespace=namespace))
 
-    def view_writer(self, places: Mapping[Namespace, Namespace]) -> ArchiveViewWriter:  # noqa: ARG002
+    def view_writer(
+        self,
+        places: Mapping[Namespace, Namespace],  # noqa: ARG002
+        read: Reader,  # noqa: ARG002
+    ) -> ArchiveViewWriter:
         return ArchiveViewWriter(self._layout, self._addresses)
 
     def audit(self) -> ArchiveAudit:

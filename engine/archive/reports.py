@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,7 +37,8 @@ class ArchiveViewWriter:
     addresses: Addresses
 
     async def write(self, view: View, note: Json | None, *, last: bool) -> Receipt:  # noqa: ARG002
-        return await keep(self.layout, self.addresses.view(view))
+        # Files that are only known by their address stay at the source, and whoever restores this tells so.
+        return await keep(self.layout, self.addresses.view(replace(view, files={})))
 
 
 async def keep(layout: Layout, thing: Sweep | View) -> Receipt:

@@ -80,7 +80,7 @@ class Pipeline:
         self._drain = anyio.Event()
         self._open_runs = anyio.Semaphore(options.open_runs)
         self.enumerating = True
-        self._reports = Reports.between(source, destination, journal, self._failed, self._drain)
+        self._reports = Reports.between(source, destination, journal, self._failed, self._read, self._drain)
         self._artifacts_of = artifacts_with_runs(source, destination)
         self._collections = collections_between(
             source,

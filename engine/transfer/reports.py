@@ -16,7 +16,7 @@ import anyio
 
 from engine.errors import EngineError
 from engine.fingerprints import fingerprint
-from engine.protocols import Destination, Source
+from engine.protocols import Destination, Reader, Source
 from engine.records import Namespace, Project
 from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
 from engine.transfer.ledger.journal import Journal
@@ -43,6 +43,7 @@ class Reports:
 
     Attributes:
         failed: records a failure.
+        read: reads files of the source.
         drain: when it is set, nothing further is begun.
     """
 
@@ -50,15 +51,22 @@ class Reports:
     destination: ReportDestination
     journal: Journal
     failed: Failed
+    read: Reader
     drain: anyio.Event
 
     @classmethod
     def between(
-        cls, source: Source, destination: Destination, journal: Journal, failed: Failed, drain: anyio.Event
+        cls,
+        source: Source,
+        destination: Destination,
+        journal: Journal,
+        failed: Failed,
+        read: Reader,
+        drain: anyio.Event,
     ) -> Reports | None:
         """None if one of the sides has no such thing."""
         if isinstance(source, ReportSource) and isinstance(destination, ReportDestination):
-            return cls(source, destination, journal, failed, drain)
+            return cls(source, destination, journal, failed, read, drain)
         return None
 
     async def move_sweeps(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
@@ -113,7 +121,7 @@ class Reports:
             await self.journal.whole_done("", VIEWS)
 
     async def _move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
-        writer, waiting = self.destination.view_writer(places), list[View]()
+        writer, waiting = self.destination.view_writer(places, self.read), list[View]()
         for project in projects:
             place = places[project.namespace]
             try:

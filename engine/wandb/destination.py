@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from engine.errors import AuthError, ConfigError, Conflict, EngineError, Problem, Side
 from engine.fanout import KeyedLocks, for_each
-from engine.protocols import CollectionWriter, RunRehearsal, RunWriter, Survey, SystemOptions
+from engine.protocols import CollectionWriter, Reader, RunRehearsal, RunWriter, Survey, SystemOptions
 from engine.records import (
     Collection,
     Json,
@@ -23,7 +23,7 @@ from engine.records import (
 )
 from engine.reports import Sweep
 from engine.transfer.context import Context
-from engine.wandb import documents, uri
+from engine.wandb import documents, report_files, uri
 from engine.wandb.artifacts import ArtifactWriter
 from engine.wandb.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
@@ -38,9 +38,10 @@ from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
 from engine.wandb.placement import Placement, members
-from engine.wandb.references import References
+from engine.wandb.references import References, run_of_files
 from engine.wandb.rehearsal import WandbRunRehearsal
 from engine.wandb.replica import ReplicaMapping, is_replica
+from engine.wandb.report_files import ReportFiles
 from engine.wandb.run_ids import IdPolicy, Openings, RunIds
 from engine.wandb.run_writer import open_run
 from engine.wandb.sweeps import Sweeps
@@ -335,7 +336,7 @@ class WandbDestination:
     async def write_sweep(self, sweep: Sweep, namespace: Namespace) -> Receipt:
         return await self._sweeps.write(sweep, namespace)
 
-    def view_writer(self, places: Mapping[Namespace, Namespace]) -> WandbViewWriter:
+    def view_writer(self, places: Mapping[Namespace, Namespace], read: Reader) -> WandbViewWriter:
         source = self._context.source
         server = source.first_server if source else None
         references = References(
@@ -345,7 +346,22 @@ class WandbDestination:
             run_id=lambda place, run: self._openings.id_of(Run(id=run, namespace=place), places[place]),
             sweeps=self._sweeps.names,
         )
-        return WandbViewWriter(self._client, self._context, references)
+
+        async def open_files(project: Namespace) -> RunWriter:
+            # No run of the source, and not told to be one.
+            run = Run(id=run_of_files(project), namespace=project, name=report_files.NAME)
+            mapping = RunMapping(
+                run=run,
+                context=self._context,
+                source_uri=f"reports of {self._source_uri()}",
+                system=self._system(),
+            )
+            return await open_run(
+                self._client, self._context, places[project], mapping, self._artifacts, self._openings
+            )
+
+        files = ReportFiles(self._context, open_files, read)
+        return WandbViewWriter(self._client, self._context, references, files)
 
     def _source_uri(self) -> str:
         source = self._context.source

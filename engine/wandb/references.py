@@ -12,14 +12,15 @@ import base64
 import binascii
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from engine.records import Json, Namespace
-from engine.wandb import charts
-from engine.wandb.reading.runs import shown_url
+from engine.wandb import addresses, charts
+from engine.wandb.addresses import shown_url
+from engine.wandb.names import short_hash
 
 RUN_IDS: Final = frozenset({"baselineRunId"})
 RUN_ID_LISTS: Final = frozenset({"pinnedRunIds"})
@@ -54,15 +55,21 @@ class References:
     views: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def of(self, spec: Mapping[str, Json], home: Namespace) -> Rewritten:
+    def of(self, spec: Mapping[str, Json], home: Namespace, files: Container[str] = ()) -> Rewritten:
         """A spec as it has to be at the destination.
 
         Args:
             home: the project of the view, at the source.
+            files: addresses of files that can be brought along, if no run brought them.
         """
-        rewriting = _Rewriting(self, home)
+        rewriting = _Rewriting(self, home, files)
         return Rewritten(
-            rewriting.of(spec), rewriting.unresolved, rewriting.links, rewriting.wanted, rewriting.charts
+            rewriting.of(spec),
+            rewriting.unresolved,
+            rewriting.links,
+            rewriting.wanted,
+            rewriting.charts,
+            rewriting.files,
         )
 
 
@@ -74,6 +81,7 @@ class Rewritten:
         links: pointers at views that are not known, or not yet.
         wanted: projects at the destination whose internal ids were not known.
         charts: names of custom charts, which stay where they are.
+        files: addresses of files that have to be brought along, by their paths in ``run_of_files``.
     """
 
     spec: dict[str, Json]
@@ -81,23 +89,25 @@ class Rewritten:
     links: Counter[str]
     wanted: set[Namespace]
     charts: Counter[str]
+    files: dict[str, str]
+
+
+def run_of_files(project: Namespace) -> str:
+    """The id of the run that holds the files of a project's reports, which have no place of their own."""
+    return f"files-of-reports-{short_hash(project.path, 6)}"
 
 
 class _Rewriting:
-    def __init__(self, references: References, home: Namespace) -> None:
+    def __init__(self, references: References, home: Namespace, files: Container[str]) -> None:
         self._all = references
         self._home = home
+        self._known_files = files
+        self.files: dict[str, str] = {}
         self.unresolved: Counter[str] = Counter()
         self.links: Counter[str] = Counter()
         self.wanted: set[Namespace] = set()
         self.charts: Counter[str] = Counter()
-        url = references.source_url or "no://server"
-        hosts = {url, shown_url(url)}
-        # What ends a sentence ends no address.
-        within, last = r"[^\s\"'<>)\]]", r"[^\s\"'<>)\].,;:!?]"
-        self._url = re.compile(
-            rf"(?:{'|'.join(map(re.escape, hosts))})(?P<rest>/(?:{within}*{last})?)", re.IGNORECASE
-        )
+        self._url = addresses.pattern(references.source_url or "no://server")
 
     def of(self, value: Json) -> Json:
         if isinstance(value, str):
@@ -235,6 +245,8 @@ class _Rewriting:
             prefix, parts = "/files", parts[1:]
         source = Namespace(unquote(parts[0]), unquote(parts[1])) if len(parts) > 1 else None
         target = self._all.places.get(source) if source is not None else None
+        if target is None and match[0] in self._known_files:
+            return self._file(match[0], path)
         if source is None or target is None:
             self.unresolved[f"address {urlsplit(match[0])._replace(query='').geturl()}"] += 1
             return match[0]
@@ -248,6 +260,15 @@ class _Rewriting:
         told = _REPORT_LINK.sub(lambda link: link["path"] + self._view_in_url(link["id"]), told)
         base = self._all.url if prefix else shown_url(self._all.url)
         return f"{base}{told if told.startswith('/') else '/' + told}{mark}{query}"
+
+    def _file(self, address: str, path: str) -> str:
+        """Where a file will be that comes along with the report."""
+        plain = re.sub(r"[^\w.-]+", "-", unquote(path.rpartition("/")[2]))[-80:].lstrip(".")
+        name = f"media/{short_hash(address, 12)}-{plain}"
+        self.files[name] = address
+        place = self._all.places[self._home]
+        parts = (place.entity, place.project, self._run(self._home, run_of_files(self._home)), name)
+        return f"{self._all.url}/files/{'/'.join(quote(part) for part in parts)}"
 
     # -- views -----------------------------------------------------------------------------------
 

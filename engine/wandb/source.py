@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import Final
+
+import orjson
 
 from engine.errors import ConfigError, NotFound, Side
 from engine.protocols import SystemOptions, Unreadable
@@ -41,6 +44,13 @@ from engine.wandb.reading.portfolios import list_portfolios, read_portfolio
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
 from engine.wandb.reading.sizes import size_of
+
+_READERS: Final = {
+    files.KIND: files.read_file,
+    files.ADDRESS: files.read_addressed,
+    artifacts.KIND: artifacts.read_entry,
+}
+"""By the kind of a locator."""
 
 
 class WandbSource:
@@ -240,9 +250,8 @@ class WandbSource:
                 yield entry
 
     async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
-        """The bytes of a run file or of an artifact file."""
-        is_file = blob.locator.startswith(f'["{files.KIND}"')
-        reader = files.read_file if is_file else artifacts.read_entry
-        async with aclosing(reader(self._client, blob, offset)) as pieces:
+        """The bytes of a file of a run, of an artifact or of a report."""
+        kind = orjson.loads(blob.locator)[0]
+        async with aclosing(_READERS[kind](self._client, blob, offset)) as pieces:
             async for piece in pieces:
                 yield piece

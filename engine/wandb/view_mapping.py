@@ -36,6 +36,7 @@ class MappedView:
         unresolved: pointers to what was not moved.
         links: pointers at views that are not known, or not yet.
         charts: names of custom charts, which stay where they are.
+        files: addresses of files that have to be brought along, by their paths in the run for them.
     """
 
     title: str | None
@@ -44,6 +45,7 @@ class MappedView:
     unresolved: Counter[str]
     links: Counter[str]
     charts: Counter[str]
+    files: Mapping[str, str]
 
     def declare(self, context: Context, view: View) -> None:
         """Record what the view points at in vain."""
@@ -71,6 +73,7 @@ class ViewMapping:
             unresolved=rewritten.unresolved,
             links=rewritten.links,
             charts=rewritten.charts,
+            files=rewritten.files,
         )
 
     async def _find_versions(self, view: View) -> None:
@@ -91,13 +94,13 @@ class ViewMapping:
                 known[f"{CLIENT}{client_id}"] = f"{CLIENT}{client_id}"
 
     async def _rewritten(self, view: View) -> Rewritten:
-        rewritten = self.references.of(view.spec, view.namespace)
+        rewritten = self.references.of(view.spec, view.namespace, view.files)
         if rewritten.wanted:
             for place in rewritten.wanted:
                 where = {"entity": place.entity, "project": place.project}
                 found = await self.client.graphql(PROJECT_ID, where, f"project {place}")
                 self.references.projects[place] = (found.get("project") or {}).get("internalId") or ""
-            rewritten = self.references.of(view.spec, view.namespace)
+            rewritten = self.references.of(view.spec, view.namespace, view.files)
         return rewritten
 
     def _provenance(self, view: View) -> dict[str, Json]:

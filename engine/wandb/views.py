@@ -26,6 +26,7 @@ from engine.wandb.mapping import PROVENANCE
 from engine.wandb.names import short_hash
 from engine.wandb.reading.reports import list_views
 from engine.wandb.references import References
+from engine.wandb.report_files import ReportFiles
 from engine.wandb.view_mapping import MappedView, ViewMapping, origin_of
 
 UPSERT_VIEW: Final = """
@@ -77,6 +78,7 @@ class WandbViewWriter:
     client: WandbClient
     context: Context
     references: References
+    files: ReportFiles
     _shelves: dict[tuple[Namespace, str], _Shelf] = field(default_factory=dict)
     _owners: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
@@ -98,15 +100,15 @@ class WandbViewWriter:
             self.references.views[view.id] = held.id
             if waits:
                 return None
-        if held is None or held.looks != looks:
+        if held is None or looks not in (held.looks, written := told.get(WRITTEN) or held.written):
             if held is not None:
-                self._check(view, held, told.get(WRITTEN))
+                self._check(view, held, written)
             held = await self._make(view, mapped, name, looks, held)
         if waits:
             return None
-        if written := view.id in self._written:
+        if is_new := view.id in self._written:
             mapped.declare(self.context, view)
-        return Receipt(items=1, skipped=not written, note={"id": held.id, WRITTEN: looks})
+        return Receipt(items=1, skipped=not is_new, note={"id": held.id, WRITTEN: looks})
 
     def _check(self, view: View, held: _Held, written: str | None) -> None:
         """Whether a view at the destination may be written over.
@@ -114,13 +116,12 @@ class WandbViewWriter:
         Raises:
             Conflict: somebody changed it there.
         """
-        written = written or held.written
         if written is None:
             detail = f"what the view {held.id} was is written over; nothing tells who made it"
             self.context.lose("report_overwritten", str(view), detail)
         elif written != held.looks:
             raise Conflict(
-                "it was changed at the destination since it was brought, and what it should be changed too",
+                "it was changed at the destination since it was brought, and at the source, too",
                 side=Side.DESTINATION,
                 subject=str(view),
                 remedy="it is left as it is; keep a copy of it there, delete it, and run the same command "
@@ -150,6 +151,8 @@ class WandbViewWriter:
         return view.name if owner == view.id else f"{view.name}-{short_hash(view.id, 6)}"
 
     async def _make(self, view: View, mapped: MappedView, name: str, looks: str, held: _Held | None) -> _Held:
+        if mapped.files:
+            await self.files.bring(view, mapped.files)
         place = self.references.places[view.namespace]
         marked = {**mapped.spec, PROVENANCE: {**mapped.spec[PROVENANCE], WRITTEN: looks}}
         variables: dict[str, Json] = {

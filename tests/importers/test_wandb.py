@@ -184,6 +184,8 @@ def test_limits(importer: WandbImporter, target: RunningSandbox, places: Iterato
     place = next(places)
     where: dict[str, Any] = {"namespaces": [THERE], "remapping": {THERE: place}}
     assert importer.import_runs(**where, limit=2, parallel=False).runs_done == 2
+    again = importer.import_runs(**where, limit=3)
+    assert (again.runs_done, again.runs_skipped) == (3, 2), "a limit is one of work"
     importer.import_reports(**where, limit=1)
     assert len(list(api_of(target).reports(place.path))) == 1
     importer.import_artifact_sequences(**where, types=["dataset"], limit=5, max_workers=1)

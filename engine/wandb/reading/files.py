@@ -9,6 +9,7 @@ import orjson
 
 from engine.records import Blob, Json, Run, RunFile
 from engine.transfer.context import Context
+from engine.wandb import addresses
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.locating import read_bytes
@@ -21,6 +22,8 @@ DEADLIST = "wandb_manifest.json.deadlist"
 """Notes of the server to itself about files to delete."""
 
 KIND = "file"
+ADDRESS = "address"
+"""The kind of what is only known by its address."""
 
 
 async def list_files(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[RunFile]:
@@ -50,6 +53,27 @@ def file_of(node: Mapping[str, Json], where: Mapping[str, Json]) -> RunFile:
         md5=node.get("md5") or None,
         locator=orjson.dumps(locator).decode(),
     )
+
+
+def addressed(client: WandbClient, spec: Json) -> dict[str, str]:
+    """Addresses of files of this server in the texts of a value, and their locators."""
+    found: dict[str, str] = {}
+    pattern = addresses.pattern(client.base_url)
+    for text in addresses.texts_in(spec):
+        for match in pattern.finditer(text):
+            if match["rest"].startswith("/files/"):
+                found[match[0]] = orjson.dumps([ADDRESS, match["rest"]]).decode()
+    return found
+
+
+def read_addressed(client: WandbClient, blob: Blob, offset: int) -> AsyncGenerator[bytes]:
+    """The bytes of a file that ``addressed`` found."""
+    _, rest = orjson.loads(blob.locator)
+
+    async def urls(asked: int) -> str | None:
+        return None if asked else f"{client.base_url}{rest}"
+
+    return read_bytes(client, blob, urls, f"file {rest.partition('?')[0]}", offset)
 
 
 def read_file(client: WandbClient, blob: Blob, offset: int) -> AsyncGenerator[bytes]:

@@ -18,6 +18,7 @@ from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.names import short_hash
 from engine.wandb.reading.artifacts import Names
+from engine.wandb.reading.files import addressed
 from engine.wandb.reading.pages import pages
 from engine.wandb.reading.values import milliseconds, parse_object
 
@@ -163,15 +164,15 @@ async def views_to_move(client: WandbClient, context: Context, namespace: Namesp
                     )
                     context.lose("workspace_left", f"project {namespace}", detail)
                 else:
-                    yield await _with_artifacts(view, names)
+                    yield await _with_contents(client, view, names)
 
 
-async def _with_artifacts(view: View, names: Names) -> View:
-    """A view with the names of the versions that its spec has by their ids."""
+async def _with_contents(client: WandbClient, view: View, names: Names) -> View:
+    """A view with the names of the versions that its spec has by their ids, and its files."""
     found: dict[str, str] = {}
     for uri in sorted({*artifact_uris.ids_in(encode_json(view.spec))}):
         version = artifact_uris.by_id(f"{uri}/")
         reference = None if version is None else await names.of(version[0])
         if reference is not None:
             found[uri] = str(reference)
-    return replace(view, artifacts=found) if found else view
+    return replace(view, artifacts=found, files=addressed(client, view.spec))

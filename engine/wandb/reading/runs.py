@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from engine.errors import CommError, ConfigError, EngineError, NotFound, Side, Transient
 from engine.fingerprints import fingerprint
@@ -14,6 +14,7 @@ from engine.protocols import Unreadable
 from engine.records import Code, Json, Namespace, Run, RunState, Selection
 from engine.transfer.context import Context
 from engine.transfer.throttling.retry import DEFAULT_POLICY, RetryPolicy, retrying
+from engine.wandb.addresses import shown_url
 from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.mapping import WANDB, iso_time
@@ -145,12 +146,6 @@ def run_url(base_url: str, namespace: Namespace, run_id: str) -> str:
     """Where a browser shows the run."""
     parts = (namespace.entity, namespace.project, "runs", run_id)
     return "/".join([shown_url(base_url), *(quote(part, safe="") for part in parts)])
-
-
-def shown_url(base_url: str) -> str:
-    """Where a server's pages are: the service answers programs under another name than people."""
-    split = urlsplit(base_url)
-    return urlunsplit(split._replace(netloc=split.netloc.removeprefix("api.")))
 
 
 def mongo_filter(selection: Selection) -> str:

@@ -1,0 +1,111 @@
+"""Files that people uploaded into a report follow it, though a report has no files of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from engine import Options, open_destination, open_source
+from engine.protocols import SystemOptions
+from engine.sandbox import Account
+from engine.verify.verifier import Verifier, VerifyOptions
+from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
+from tests.servers import RunningSandbox, running_sandbox
+
+PROJECT = "drawn"
+RUN = 'mutation ($p: String) { upsertBucket(input: {name: "r", modelName: $p}) { inserted } }'
+PICTURES = {f"/files/{A}/images/projects/7/{name}": name.encode() * 100 for name in ("a.png", "b c.png")}
+"""Where the pages of the service put what is uploaded into a report."""
+
+
+async def pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What a server has besides what programs may write to it."""
+    if request.path.startswith(f"/files/{A}/images/"):
+        if "Authorization" not in request.headers or request.path not in PICTURES:
+            return web.Response(status=404)
+        return web.Response(body=PICTURES[request.path])
+    return await handler(request)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Generator[Pair]:
+    with (
+        running_sandbox(tmp_path / "a", accounts=[Account(A)], intercept=pages) as source,
+        running_sandbox(tmp_path / "b", accounts=[Account(B)]) as target,
+    ):
+        source.graphql(RUN, p=PROJECT)
+        source.call("POST", f"/files/{A}/{PROJECT}/r/file_stream", {"complete": True, "exitcode": 0})
+        yield Pair(source, target, Plug())
+
+
+def write_report(server: RunningSandbox, *texts: str) -> None:
+    server.graphql(
+        "mutation ($i: UpsertViewInput!) { upsertView(input: $i) { view { id } } }",
+        i={
+            "entityName": A,
+            "projectName": PROJECT,
+            "type": "runs",
+            "name": "shown",
+            "displayName": "Shown",
+            "spec": json.dumps({"version": 5, "blocks": [{"type": "image", "url": text} for text in texts]}),
+        },
+    )
+
+
+def blocks(pair: Pair, target: str) -> list[Any]:
+    (report,) = api_of(pair.target).reports(f"{B}/{target}")
+    return [block["url"] for block in report.spec["blocks"]]
+
+
+def test_pictures_follow_their_report(pair: Pair, tmp_path: Path) -> None:
+    base = f"{pair.source.url}/files/{A}/images/projects/7"
+    write_report(pair.source, f"{base}/a.png", f"![it]({base}/b%20c.png), drawn", f"{base}/gone.png")
+    options = Options(state_dir=tmp_path / "state")
+    result = pair.move(PROJECT, PROJECT, options)
+    assert not result.failures
+    assert result.losses["report_file_missing"] == 1
+    assert "report_reference_unresolved" not in result.losses
+
+    first, second, _ = blocks(pair, PROJECT)
+    assert second.startswith("![it](")
+    assert second.endswith("), drawn")
+    for url, content in zip(
+        (first, second.removeprefix("![it](").removesuffix("), drawn")), PICTURES.values(), strict=True
+    ):
+        assert url.startswith(f"{pair.target.url}/files/{B}/{PROJECT}/files-of-reports-")
+        run, name = url.removeprefix(f"{pair.target.url}/files/{B}/{PROJECT}/").split("/", 1)
+        with (
+            api_of(pair.target)
+            .run(f"{B}/{PROJECT}/{run}")
+            .file(name)
+            .download(tmp_path / "read", replace=True) as file
+        ):
+            assert file.read().encode() == content
+    runs = {run.id: run for run in api_of(pair.target).runs(f"{B}/{PROJECT}")}
+    assert {run.state for run in runs.values() if run.id != "r"} == {"finished"}
+    assert len(runs) == 2
+
+
+def test_again_nothing_is_written_and_a_verification_finds_nothing(pair: Pair, tmp_path: Path) -> None:
+    write_report(pair.source, f"{pair.source.url}/files/{A}/images/projects/7/a.png")
+    options = Options(state_dir=tmp_path / "state")
+    for number in range(3):
+        before = pair.target.counters().get("writes", 0)
+        pair.move(PROJECT, PROJECT, options)
+        if number:
+            assert pair.target.counters()["writes"] == before
+    sides = (
+        open_source(f"wandb:{pair.source.url}/{A}/{PROJECT}", SystemOptions(api_key=pair.source.api_key)),
+        open_destination(
+            f"wandb:{pair.target.url}/{B}/{PROJECT}", SystemOptions(api_key=pair.target.api_key)
+        ),
+    )
+    findings = anyio.run(Verifier(*sides, VerifyOptions()).run)
+    assert not findings.differences
