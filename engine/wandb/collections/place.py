@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from engine.errors import CommError
+from engine.errors import CommError, NotFound
 from engine.records import Json, Namespace, RunRef
 from engine.transfer.context import Context
 from engine.transfer.ledger.memos import RunMemos
@@ -103,7 +104,9 @@ class Place:
 
     async def delete(self, version_id: str) -> None:
         """Take back a version of our own; its number stays used."""
-        await self.client.graphql(documents.DELETE_ARTIFACT, {"id": version_id}, self.subject)
+        # An answer that was lost does not undo what was done.
+        with suppress(NotFound):
+            await self.client.graphql(documents.DELETE_ARTIFACT, {"id": version_id}, self.subject)
 
     def qualified(self, run: RunRef) -> dict[str, Json]:
         """A run of the destination as mutations name it."""

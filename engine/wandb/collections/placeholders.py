@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 
+from engine.errors import NotFound
 from engine.fanout import for_each
 from engine.records import Json, Version
 from engine.wandb import documents
@@ -111,6 +113,7 @@ class PlaceholderRun:
     async def remove(self) -> None:
         """Delete it, if it was made or found; what it logged stays."""
         for storage_id in self._ids:
-            await self.place.client.graphql(documents.DELETE_RUN, {"id": storage_id}, self.place.subject)
+            with suppress(NotFound):  # deleted, and the answer was lost
+                await self.place.client.graphql(documents.DELETE_RUN, {"id": storage_id}, self.place.subject)
         self._ids.clear()
         self._name = None
