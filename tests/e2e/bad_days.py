@@ -1,17 +1,11 @@
-"""Bad days that are rehearsed, and a client in a hurry to live through them."""
+"""Bad days that are rehearsed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import pytest
-
-from engine import bodies, http
-from engine.transfer.throttling import breaker
-from engine.transfer.throttling.retry import DEFAULT_POLICY, RetryPolicy
-from engine.wandb import client
 from tests.e2e.transfers import Target, migrate
 from tests.sdk_reader import SdkReader, SdkRun
 from tests.servers import RunningSandbox
@@ -63,27 +57,51 @@ AT_ONCE = {
     ],
 }
 
+READING = {
+    "truncated downloads": ["objects GET: truncate 20%"],
+    "downloads shorter than they should be": [
+        "objects GET: shorten once after 2 requests",
+        "objects GET: shorten once after 9 requests",
+    ],
+    # One only: bytes that come wrong twice are a broken file.
+    "a download with a wrong bit": ["objects GET: corrupt response once after 4 requests"],
+    "resets before downloads": ["objects GET: reset 20%"],
+    "resets in downloads": ["objects GET: reset mid-response 20%"],
+    "stalls in downloads": ["objects GET: stall 3s mid-response 3 times"],
+    "stalls before downloads": ["objects GET: stall 3s 3 times"],
+    "expired URLs": ["objects GET: expire 10%"],
+    "URLs that live too short": ["objects GET: expire in 0s 10%"],
+    "SlowDown beyond a rate": ["objects GET: limit 40/s burst 2"],
+    "500 of the store": ["objects GET: 500 20%"],
+    "pages in the place of objects": ["objects GET: html once after 3 requests"],
+    "lists that are cut off": ["graphql: truncate 15%"],
+    "lists shorter than announced": ["graphql: shorten 15%"],
+    "lists that are reset": ["graphql: reset mid-response 15%"],
+    "pages in the place of lists": ["graphql: html 15%"],
+    "429 with Retry-After": ["graphql: 429 retry-after 1s once after 10 requests"],
+    "a quota told by headers": ["graphql: quota 40/1s"],
+    "an outage": ["any: 503 for 1s after 10 requests"],
+    "an outage without any answer": ["any: reset for 1s after 10 requests"],
+    "latency": ["any: delay 10ms p99 80ms"],
+}
 
-@contextmanager
-def in_a_hurry() -> Iterator[None]:
-    """The engine's own patience, in a tenth of the time."""
-    kept = DEFAULT_POLICY.base_s, DEFAULT_POLICY.cap_s
-    # Frozen, and the default value of arguments, so that it can only be changed in place.
-    for name, value in (("base_s", 0.03), ("cap_s", 2.0)):
-        object.__setattr__(DEFAULT_POLICY, name, value)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            # Who asks a server for the first time does not insist, because it may be a wrong address;
-            # here bad days begin at once.
-            patch.setattr(client, "_HELLO", RetryPolicy(attempts=20, base_s=0.03, cap_s=0.5))
-            patch.setattr(http, "READ_TIMEOUT_S", 1.0)
-            patch.setattr(bodies, "STALL_S", 1.0)
-            patch.setattr(breaker, "OPENS_AFTER_S", 0.3)
-            patch.setattr(breaker, "PROBE_FIRST_S", 0.1)
-            yield
-    finally:
-        for name, value in zip(("base_s", "cap_s"), kept, strict=True):
-            object.__setattr__(DEFAULT_POLICY, name, value)
+READING_AT_ONCE = {
+    "truncation, expiry and 500": [
+        "objects GET: truncate 10%",
+        "objects GET: expire 10%",
+        "objects GET: 500 10%",
+    ],
+    "resets, pages and a wrong bit": [
+        "any: reset mid-response 7%",
+        "graphql: html 7%",
+        "objects GET: corrupt response once after 4 requests",
+    ],
+    "an outage, limits and latency": [
+        "any: 502 for 700ms after 20 requests",
+        "objects GET: limit 60/s burst 3",
+        "any: delay 5ms p99 40ms",
+    ],
+}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -36,6 +37,7 @@ LOADED = [
     "engine.transfer.engine",
     "sqlalchemy.dialects.sqlite",
     "tests.e2e.crashing",
+    "tests.e2e.hurry",
     "tests.e2e.world",
     "uvloop",
 ]
@@ -177,10 +179,19 @@ class Launcher:
         scratch: for what they print.
         plugins: directories with systems of others.
         environ: what they get beside the environment of this process.
+        hurried: whether they wait as if time were short.
     """
 
-    def __init__(self, scratch: Path, *, plugins: Sequence[Path] = (), environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        *,
+        plugins: Sequence[Path] = (),
+        environ: Mapping[str, str],
+        hurried: bool = False,
+    ) -> None:
         self._scratch = scratch
+        self._hurried = hurried
         self._plugins = [str(directory) for directory in plugins]
         self._environ = {**os.environ, "COLUMNS": "200", "TERM": "dumb", **environ}
         self._context = multiprocessing.get_context("forkserver")
@@ -193,7 +204,13 @@ class Launcher:
         said = self._scratch / f"said-{self._started}"
         process = self._context.Process(
             target=_engine,
-            args=(list(arguments), {**self._environ, **(environ or {})}, self._plugins, str(said)),
+            args=(
+                list(arguments),
+                {**self._environ, **(environ or {})},
+                self._plugins,
+                str(said),
+                self._hurried,
+            ),
         )
         process.start()
         return Running(process, said)
@@ -237,7 +254,9 @@ class Running:
         return Ended(status, self.said)
 
 
-def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str], said: str) -> None:
+def _engine(
+    arguments: list[str], environ: Mapping[str, str], plugins: list[str], said: str, hurried: bool
+) -> None:
     """In the child: be the command."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -252,6 +271,7 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
     from engine.transfer.throttling import breaker
     from engine.wandb import destination, filestream, unfinished
     from engine.wandb.digests import Multipart
+    from tests.e2e.hurry import in_a_hurry
 
     # Histories and large files go in several pieces without being large, and outages are seen at once.
     with (
@@ -263,5 +283,6 @@ def _engine(arguments: list[str], environ: Mapping[str, str], plugins: list[str]
         mock.patch.object(
             destination, "Multipart", partial(Multipart, threshold=LARGE_FROM, part=SMALL_PART)
         ),
+        in_a_hurry() if hurried else nullcontext(),
     ):
         main()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -47,16 +48,28 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsing(scratch: Path) -> Generator[Rehearsal]:
-    """A rehearsal with a fresh server, and with ``world:`` among the sources."""
+def rehearsing(
+    scratch: Path,
+    *,
+    teams: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
+    hurried: bool = False,
+) -> Generator[Rehearsal]:
+    """A rehearsal with a fresh server, and with ``world:`` among the sources.
+
+    Args:
+        teams: further entities of the server.
+        environ, hurried: of ``Launcher``.
+    """
     plug = Plug()
-    accounts = [Account(ENTITY)]
+    accounts = [Account(ENTITY, teams=teams)]
     with running_sandbox(scratch / "server", accounts=accounts, intercept=plug.intercept) as sandbox:
         launcher = Launcher(
             scratch,
             plugins=[world.install(scratch / "plugins")],
             # What arrived is looked at by others here.
-            environ={"WANDB_API_KEY": sandbox.api_key, "ENGINE_VERIFY": "none"},
+            environ={"WANDB_API_KEY": sandbox.api_key, "ENGINE_VERIFY": "none", **(environ or {})},
+            hurried=hurried,
         )
         yield Rehearsal(sandbox, plug, launcher, scratch)
 
@@ -79,6 +92,11 @@ class Migration:
     state: Path
     arguments: tuple[str, ...]
 
+    @property
+    def goal(self) -> str:
+        """The destination."""
+        return f"wandb:{self.rehearsal.sandbox.url}/{ENTITY}/{self.project}"
+
     def run(
         self,
         moment: Moment | None = None,
@@ -98,7 +116,7 @@ class Migration:
         return self.rehearsal.launcher.run(
             "migrate",
             source,
-            f"wandb:{self.rehearsal.sandbox.url}/{ENTITY}/{self.project}",
+            self.goal,
             *given,
             *options,
             "--state-dir",
@@ -147,6 +165,24 @@ class Migration:
         assert ended.status == 0, ended.said
         assert self.arrived() == expected.arrived
         self.is_all_done()
+
+
+def survives(begin: Callable[[], Migration], expected: Undisturbed, seed: int, moments: int) -> None:
+    """Killed at so many moments at least, in as many transfers as that takes, it ends as if undisturbed."""
+    draw, killed, transfers = random.Random(seed), 0, 0
+    hit: Counter[str] = Counter()
+    while killed < moments:
+        migration = begin()
+        migration.rehearsal.plug.hit.clear()
+        drawn = migration.run_to_the_end(draw, expected.requests)
+        killed, transfers = killed + len(drawn), transfers + 1
+        hit += migration.rehearsal.plug.hit
+        assert migration.arrived() == expected.arrived, f"seed {seed}, transfer {transfers}: {drawn}"
+        migration.is_all_done()
+    print(
+        f"seed {seed}: killed {killed} times in {transfers} transfers of {expected.requests} requests:",
+        dict(hit.most_common()),
+    )
 
 
 def comparable(runs: dict[str, SdkRun]) -> dict[str, SdkRun]:

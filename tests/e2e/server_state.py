@@ -36,10 +36,16 @@ _QUERIES = {
 }
 
 
-def server_state(data_dir: Path, project: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All records of a project, by kind."""
+_PROJECT = (
+    "SELECT p.number FROM projects p JOIN entities e ON e.number = p.entity "
+    "WHERE p.name = :project AND :entity IN ('', e.name)"
+)
+
+
+def server_state(data_dir: Path, project: str, entity: str = "") -> dict[str, list[tuple[Any, ...]]]:
+    """All records of a project, by kind; of the only one that has this name if no entity is told."""
     with closing(sqlite3.connect(data_dir / "records.sqlite")) as database:
-        (number,) = database.execute("SELECT number FROM projects WHERE name = ?", (project,)).fetchone()
+        ((number,),) = database.execute(_PROJECT, {"project": project, "entity": entity})
         state = {
             kind: database.execute(query, {"project": number}).fetchall() for kind, query in _QUERIES.items()
         }
@@ -48,6 +54,6 @@ def server_state(data_dir: Path, project: str) -> dict[str, list[tuple[Any, ...]
 
 def _settled(value: Any) -> Any:
     """JSON text as what it says: the order of keys is nobody's business."""
-    if isinstance(value, str) and value[:1] in "{[":
+    if isinstance(value, str) and value[:1] in ("{", "["):
         return json.dumps(json.loads(value), sort_keys=True)
     return value

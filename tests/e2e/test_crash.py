@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections.abc import Generator
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.e2e.rehearsing import Rehearsal, Undisturbed, rehearsing
+from tests.e2e.rehearsing import Rehearsal, Undisturbed, rehearsing, survives
 from tests.stores import ordinary_store, sqlite_store
 
 
@@ -44,36 +43,20 @@ def a_store(rehearsal: Rehearsal) -> Undisturbed:
     )
 
 
-def survives(rehearsal: Rehearsal, expected: Undisturbed, seed: int, moments: int) -> None:
-    """So many moments at least, in as many transfers as that takes."""
-    draw, killed, transfers = random.Random(seed), 0, 0
-    rehearsal.plug.hit.clear()
-    while killed < moments:
-        migration = rehearsal.migration(*expected.source)
-        drawn = migration.run_to_the_end(draw, expected.requests)
-        killed, transfers = killed + len(drawn), transfers + 1
-        assert migration.arrived() == expected.arrived, f"seed {seed}, transfer {transfers}: {drawn}"
-        migration.is_all_done()
-    print(
-        f"seed {seed}: killed {killed} times in {transfers} transfers of {expected.requests} requests:",
-        dict(rehearsal.plug.hit.most_common()),
-    )
-
-
 @pytest.mark.parametrize("seed", [1, secrets.randbelow(10**6)], ids=["fixed", "random"])
 def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     rehearsal: Rehearsal, a_world: Undisturbed, seed: int
 ) -> None:
-    survives(rehearsal, a_world, seed, moments=6)
+    survives(lambda: rehearsal.migration(*a_world.source), a_world, seed, moments=6)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_so_it_is_at_a_hundred_moments_of_a_world(rehearsal: Rehearsal, a_world: Undisturbed) -> None:
-    survives(rehearsal, a_world, secrets.randbelow(10**6), moments=130)
+    survives(lambda: rehearsal.migration(*a_world.source), a_world, secrets.randbelow(10**6), moments=130)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_so_it_is_at_a_hundred_moments_of_an_mlflow_store(rehearsal: Rehearsal, a_store: Undisturbed) -> None:
-    survives(rehearsal, a_store, secrets.randbelow(10**6), moments=90)
+    survives(lambda: rehearsal.migration(*a_store.source), a_store, secrets.randbelow(10**6), moments=90)

@@ -14,7 +14,8 @@ import pytest
 
 from engine.errors import AuthError
 from engine.sandbox import Account
-from tests.e2e.bad_days import ALONE, AT_ONCE, BadDay, arrives_as_on_a_good_day, in_a_hurry
+from tests.e2e.bad_days import ALONE, AT_ONCE, BadDay, arrives_as_on_a_good_day
+from tests.e2e.hurry import in_a_hurry
 from tests.e2e.transfers import Target, migrate
 from tests.servers import RunningSandbox, running_sandbox
 from tests.stores import Store, ordinary_store, sqlite_store

@@ -12,59 +12,14 @@ from engine import Engine, Options, open_destination, open_source
 from engine.protocols import SystemOptions
 from engine.sandbox import Account
 from engine.transfer.options import Result
-from tests.e2e.bad_days import comparable, in_a_hurry, rehearsed
+from tests.e2e.bad_days import READING, READING_AT_ONCE, comparable, rehearsed
+from tests.e2e.hurry import in_a_hurry
 from tests.e2e.world import World
 from tests.sdk_reader import SdkReader
 from tests.servers import RunningSandbox, running_sandbox
 
 ENTITY = "rehearsal"
 PROJECTS = ("vision", "text")
-
-READING = {
-    "truncated downloads": ["objects GET: truncate 20%"],
-    "downloads shorter than they should be": [
-        "objects GET: shorten once after 2 requests",
-        "objects GET: shorten once after 9 requests",
-    ],
-    # One only: bytes that come wrong twice are a broken file.
-    "a download with a wrong bit": ["objects GET: corrupt response once after 4 requests"],
-    "resets before downloads": ["objects GET: reset 20%"],
-    "resets in downloads": ["objects GET: reset mid-response 20%"],
-    "stalls in downloads": ["objects GET: stall 3s mid-response 3 times"],
-    "stalls before downloads": ["objects GET: stall 3s 3 times"],
-    "expired URLs": ["objects GET: expire 10%"],
-    "URLs that live too short": ["objects GET: expire in 0s 10%"],
-    "SlowDown beyond a rate": ["objects GET: limit 40/s burst 2"],
-    "500 of the store": ["objects GET: 500 20%"],
-    "pages in the place of objects": ["objects GET: html once after 3 requests"],
-    "lists that are cut off": ["graphql: truncate 15%"],
-    "lists shorter than announced": ["graphql: shorten 15%"],
-    "lists that are reset": ["graphql: reset mid-response 15%"],
-    "pages in the place of lists": ["graphql: html 15%"],
-    "429 with Retry-After": ["graphql: 429 retry-after 1s once after 10 requests"],
-    "a quota told by headers": ["graphql: quota 40/1s"],
-    "an outage": ["any: 503 for 1s after 10 requests"],
-    "an outage without any answer": ["any: reset for 1s after 10 requests"],
-    "latency": ["any: delay 10ms p99 80ms"],
-}
-
-READING_AT_ONCE = {
-    "truncation, expiry and 500": [
-        "objects GET: truncate 10%",
-        "objects GET: expire 10%",
-        "objects GET: 500 10%",
-    ],
-    "resets, pages and a wrong bit": [
-        "any: reset mid-response 7%",
-        "graphql: html 7%",
-        "objects GET: corrupt response once after 4 requests",
-    ],
-    "an outage, limits and latency": [
-        "any: 502 for 700ms after 20 requests",
-        "objects GET: limit 60/s burst 3",
-        "any: delay 5ms p99 40ms",
-    ],
-}
 
 
 class Servers:
