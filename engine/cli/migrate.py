@@ -47,6 +47,7 @@ def migrate(
     map_file: asked.MapFile = None,
     experiments_as: asked.ExperimentsAs = None,
     ids: asked.Ids = "keep",
+    recreate: asked.Recreate = False,
     old_ledger: asked.OldLedger = None,
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
@@ -165,7 +166,11 @@ def migrate(
     )
     origin = remapped(origin, mapping)
     target = asked.destination_of(
-        destination, key_variable=dest_api_key_env, experiments_as=experiments_as, ids=ids
+        destination,
+        key_variable=dest_api_key_env,
+        experiments_as=experiments_as,
+        ids=ids,
+        recreate=recreate,
     )
     engine = Engine(origin, target, options)
     if plan:

@@ -129,6 +129,16 @@ Ids: TypeAlias = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Recreate: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--recreate",
+        help="If versions of an artifact cannot have their numbers, because others have or had them at the "
+        "destination, delete that whole collection there and make it anew. Nothing else that was there is ever "
+        "deleted; engine plan --recreate tells what would be.",
+        rich_help_panel=HOW,
+    ),
+]
 OldLedger: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -310,7 +320,12 @@ def source_of(
 
 
 def destination_of(
-    uri: str, *, key_variable: str | None, experiments_as: str | None, ids: str = "keep"
+    uri: str,
+    *,
+    key_variable: str | None,
+    experiments_as: str | None,
+    ids: str = "keep",
+    recreate: bool = False,
 ) -> Destination:
     """The destination that was named.
 
@@ -326,5 +341,6 @@ def destination_of(
             api_key=arguments.secret(key_variable, "--dest-api-key-env"),
             experiments_as=experiments_as,
             ids=ids,
+            recreate=recreate,
         ),
     )

@@ -31,6 +31,7 @@ from engine.transfer.ledger.proofs import Known, Proofs
 from engine.transfer.ledger.reading import LedgerReader, read_ledger
 from engine.transfer.options import Options
 from engine.transfer.planning.measuring import DESTINATION, Failures, Measurer, PlannedRun
+from engine.transfer.planning.obstacles import obstacles
 from engine.transfer.planning.plan import Plan
 from engine.transfer.planning.preflight import Findings, Sides, existing, open_sides
 from engine.transfer.planning.sampling import Reservoir
@@ -83,6 +84,10 @@ async def make_plan(
             state_dir=options.state_dir,
         )
         planner = Planner(source, destination, options, context, sides, _proofs(records, options), progress)
+        if options.artifacts:
+            # What is asked for this is asked by a transfer, too.
+            seen = planner.seen
+            seen.obstacles = await obstacles(source, destination, sides, seen.failures)
         await (planner.look_at_all() if sample is None else planner.look_at_some(sample))
         return plan_of(planner.seen, options, time.monotonic() - began)
 

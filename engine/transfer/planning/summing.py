@@ -44,6 +44,7 @@ class Seen:
         arrived: runs that are left out.
         live: runs to move that go on at the source.
         requests: to the destination, for what is listed of runs.
+        obstacles: collections that cannot be brought as they are, or would have others deleted for them.
         losses: of what is listed; those of the parts too, unless only a sample of them was looked at.
     """
 
@@ -55,6 +56,7 @@ class Seen:
     arrived: int = 0
     live: int = 0
     requests: Counter[str] = field(default_factory=Counter)
+    obstacles: tuple[Problem, ...] = ()
     losses: LossLedger = field(init=False)
     losses_by_measuring: LossLedger = field(default_factory=LossLedger)
     asked_by_listing: int = 0
@@ -90,7 +92,7 @@ def plan_of(seen: Seen, options: Options, planning_s: float) -> Plan:
     return Plan(
         source=seen.sides.source,
         destination=seen.sides.destination,
-        warnings=(*seen.sides.warnings, *_room(seen)),
+        warnings=(*seen.sides.warnings, *seen.obstacles, *_room(seen)),
         projects=tuple(_projects(seen)),
         runs_found=sum(counts.found for counts in seen.counts.values()),
         runs_to_move=seen.to_move,
