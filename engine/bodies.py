@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
 
 import anyio
@@ -88,15 +88,18 @@ class _WatchedBytes(io.BytesIO):
         return piece
 
 
-@contextmanager
-def sending(body: Body) -> Iterator[Sending]:
+def sending(body: Body) -> AbstractContextManager[Sending]:
     """Watch a body while it is sent.
 
     Raises:
         TimeoutError: the peer stopped taking it.
     """
     if not callable(body) and len(body or b"") <= INLINE:
-        yield Sending(body, None)
-        return
+        return nullcontext(Sending(body, None))
+    return _within_time(body)
+
+
+@contextmanager
+def _within_time(body: Body) -> Iterator[Sending]:
     with anyio.fail_after(None) as scope:
         yield Sending(body, scope)

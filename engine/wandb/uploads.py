@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
@@ -103,13 +102,13 @@ class Uploader:
             self._check(url, sent, answer, md5, subject, again=again)
             return answer
 
-        failed: Counter[Side] = Counter()
+        failed: list[Side | None] = []
         while True:
             try:
-                return await once(again=failed.total() > 0)
+                return await once(again=bool(failed))
             except IntegrityError as error:
-                failed[error.side] += 1
-                if failed[error.side] > (RESENDS if error.side is self.client.side else 1):
+                failed.append(error.side)
+                if failed.count(error.side) > (RESENDS if error.side is self.client.side else 1):
                     raise
 
     async def _put(

@@ -212,11 +212,15 @@ class Pacer:
             self.round_trip_s = round_trip_s
         self.round_trip_s += 0.05 * (round_trip_s - self.round_trip_s)
         self._accepted.add(now)
-        self._ceiling.accepted(now, max(MARGIN, 2 * self._step()))
         self._quiet_answers += 1
         self._window_accepted += 1
-        earned = EARN_MAX if self._phase is Phase.UNLIMITED else EARN / math.sqrt(self.rate)
-        self._budget = min(BUDGET_MAX, self._budget + min(EARN_MAX, max(EARN_MIN, earned)))
+        if self._phase is Phase.UNLIMITED:
+            self._ceiling.accepted(now, MARGIN)
+            earned = EARN_MAX
+        else:
+            self._ceiling.accepted(now, max(MARGIN, 2 * self._step()))
+            earned = min(EARN_MAX, max(EARN_MIN, EARN / math.sqrt(self.rate)))
+        self._budget = min(BUDGET_MAX, self._budget + earned)
 
     def rejected(self, now: float, retry_after_s: float | None = None, *, refusal_s: float = 0.0) -> None:
         """The server asked for less; the request itself must wait out its own ``Retry-After``.

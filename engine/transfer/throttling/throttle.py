@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 import anyio
 
@@ -92,35 +92,38 @@ class Throttle:
         self._turn = anyio.Lock(fast_acquire=True)
         self._clock = clock
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[Ticket]:
-        """Wait for a place and for the moment to send; report the outcome through the ticket.
+    def slot(self) -> Ticket:
+        """A place and the moment to send, to be waited for by ``async with``; first come, first served."""
+        return Ticket(self)
 
-        First come, first served. Cancelled while waiting, it takes nothing.
+    async def _admit(self, ticket: Ticket) -> float:
+        """Wait for a place and for the moment to send, and return it. Cancelled meanwhile, nothing is taken.
+
+        The ticket is the borrower, because one task may hold several slots, of several requests.
 
         Raises:
             Outage: the server is down for too long.
         """
-        # A fresh borrower object: one task may hold several slots, of several requests.
-        borrower = object()
         # Asking first saves a round of the event loop for each request, as does the lock's fast way.
         try:
-            self._slots.acquire_on_behalf_of_nowait(borrower)
+            self._slots.acquire_on_behalf_of_nowait(ticket)
         except anyio.WouldBlock:
-            await self._slots.acquire_on_behalf_of(borrower)
+            await self._slots.acquire_on_behalf_of(ticket)
         try:
             now = self._clock()
             if self._turn.locked() or self._delay(now) > 0:
                 now = await self._wait_for_turn()
-            self.pacer.sent(now)
-            self.breaker.admit()
-            self.sent += 1
-            try:
-                yield Ticket(self, now)
-            finally:
-                self.breaker.abandoned()
-        finally:
-            self._slots.release_on_behalf_of(borrower)
+        except BaseException:
+            self._slots.release_on_behalf_of(ticket)
+            raise
+        self.pacer.sent(now)
+        self.breaker.admit()
+        self.sent += 1
+        return now
+
+    def _release(self, ticket: Ticket) -> None:
+        self.breaker.abandoned()
+        self._slots.release_on_behalf_of(ticket)
 
     async def _wait_for_turn(self) -> float:
         """Wait in line for the moment to send, and return it."""
@@ -185,11 +188,20 @@ class Throttle:
 
 
 class Ticket:
-    """Permission to send one request; what comes of it teaches the throttle."""
+    """Permission to send one request, for the length of a block; what comes of it teaches the throttle."""
 
-    def __init__(self, throttle: Throttle, sent: float) -> None:
+    # No generator, since that would cost a small request as much as all other bookkeeping.
+    __slots__ = ("_sent", "_throttle")
+
+    def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
-        self._sent = sent
+
+    async def __aenter__(self) -> Self:
+        self._sent = await self._throttle._admit(self)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._throttle._release(self)
 
     def accepted(self, *, small: bool = True) -> None:
         """The server took the request, whatever it answered.
