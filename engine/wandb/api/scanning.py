@@ -15,8 +15,8 @@ from engine.records import Run as RunRecord
 from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
 from engine.wandb.reading.history import read_history, read_parts
-from engine.wandb.reading.lines import step_of
-from engine.wandb.reading.parquet import STEP, Part, as_logged, is_wanted
+from engine.wandb.reading.parquet import as_logged, is_wanted
+from engine.wandb.reading.rows import STEP, Part, step_of
 
 
 async def scan(

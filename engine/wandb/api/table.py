@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from engine.records import Json
-from engine.wandb.reading.parquet import Part, Row, without_nulls
+from engine.wandb.reading.parquet import without_nulls
+from engine.wandb.reading.rows import Part, Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,10 +129,10 @@ def _logged(rows: Sequence[Row]) -> Iterator[tuple[str, pa.Array]]:
 def _columns_of(rows: Sequence[Row]) -> Iterable[tuple[str, Sequence[Json]]]:
     """Each key with its values, None where a row has none."""
     keys = list(rows[0]) if rows else []
-    if len(keys) > 1 and set(map(len, rows)) == {len(keys)}:
+    if set(map(len, rows)) == {len(keys)}:
         # Most often all rows have the same keys, and then no Python code runs for each value.
         try:
-            return list(zip(keys, zip(*map(itemgetter(*keys), rows), strict=True), strict=True))
+            return [(key, list(map(itemgetter(key), rows))) for key in keys]
         except KeyError:
             pass  # as many keys, but others
     named = dict.fromkeys(key for row in rows for key in row)

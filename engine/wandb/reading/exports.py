@@ -21,7 +21,8 @@ from engine.transfer.context import Context
 from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 from engine.wandb.reading.locating import located
-from engine.wandb.reading.parquet import Content, Part, Row, check, merged, united
+from engine.wandb.reading.parquet import Content, check, merged, united
+from engine.wandb.reading.rows import Part, Row
 from engine.wandb.spool import spooling, when_there_is_room
 
 IN_MEMORY = 1024 * 1024

@@ -10,13 +10,11 @@ there was nothing to thin (``core/internal/runhistoryreader`` of the SDK relies 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
-
-from anyio import to_thread
+from typing import TypeAlias, TypeVar
 
 from engine.errors import IntegrityError, Unsupported
 from engine.records import HistoryRows, Run
@@ -24,13 +22,10 @@ from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.exports import Exports
-from engine.wandb.reading.lines import part_of, rows_of, step_at
 from engine.wandb.reading.pages import address, of_run
-from engine.wandb.reading.parquet import Part, Row
+from engine.wandb.reading.rows import Part, Row, in_order, last_step, step_of
 from engine.wandb.reading.runs import counts_of
-
-FEW = 100
-"""Rows that are parsed where they are."""
+from engine.wandb.reading.values import parse_lines
 
 SMALL = 2_000
 """Rows that are asked for at once, if they are not long."""
@@ -45,14 +40,7 @@ FIRST_BYTES = PAGE_BYTES // 4
 MOST_SAMPLES = 10_000
 
 P = TypeVar("P", bound=Part)
-
-
-@dataclass(frozen=True, slots=True)
-class _Form(Generic[P]):
-    """What becomes of rows: of those that are exported, and of those that come as lines."""
-
-    exported: Callable[[Exports, Sequence[str]], AsyncGenerator[P]]
-    lines: Callable[[Sequence[str]], Awaitable[P]]
+ReadExports: TypeAlias = Callable[[Exports, Sequence[str]], AsyncGenerator[P]]
 
 
 async def read_history(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[HistoryRows]:
@@ -62,8 +50,7 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
         IntegrityError: the server tells of rows and gives none, or an export cannot be read.
     """
     first = 0
-    form = _Form(Exports.rows, _rows)
-    async with aclosing(_read(client, context, run, form)) as lists:
+    async with aclosing(_read(client, context, run, Exports.rows)) as lists:
         async for rows in lists:
             for start in range(0, len(rows), MOST_ROWS):
                 chunk = rows[start : start + MOST_ROWS]
@@ -74,7 +61,7 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
 def read_parts(
     client: WandbClient, context: Context, run: Run, keys: Sequence[str] = ()
 ) -> AsyncGenerator[Part]:
-    """The same rows for those who make tables of them: as Arrow where that is exact.
+    """The same rows for those who make tables of them: what is exported comes as Arrow.
 
     Args:
         keys: what is wanted of exported rows, see ``parquet.united``; others have all of their keys.
@@ -82,43 +69,36 @@ def read_parts(
     Raises:
         IntegrityError: as with ``read_history``.
     """
-    return _read(client, context, run, _Form(partial(Exports.parts, keys=keys), _part))
+    return _read(client, context, run, partial(Exports.parts, keys=keys))
 
 
-async def _rows(lines: Sequence[str]) -> list[Row]:
-    return rows_of(lines)
-
-
-async def _part(lines: Sequence[str]) -> Part:
-    # Arrow lets others run meanwhile, which pays where it takes longer than the way to a thread and back.
-    return await to_thread.run_sync(part_of, lines) if len(lines) > FEW else rows_of(lines)
-
-
-async def _read(client: WandbClient, context: Context, run: Run, form: _Form[P]) -> AsyncGenerator[P]:
+async def _read(
+    client: WandbClient, context: Context, run: Run, read_exports: ReadExports[P]
+) -> AsyncGenerator[P | list[Row]]:
     counts = counts_of(run)
     if counts.rows == 0:
         return
     if counts.rows is not None and counts.rows <= SMALL and counts.rows * counts.row_bytes <= PAGE_BYTES:
-        rows, there = await _all_at_once(client, run, form)
+        rows, there = await _all_at_once(client, run)
         # It may have grown since it was listed; what came is thinned then.
         if len(rows) >= max(counts.rows, there):
             yield rows
             return
     history = _LargeHistory(client, context, run)
     given = 0
-    async with aclosing(history.parts(form)) as parts:
+    async with aclosing(history.parts(read_exports)) as parts:
         async for part in parts:
             given += len(part)
             yield part
     history.check(given)
 
 
-async def _all_at_once(client: WandbClient, run: Run, form: _Form[P]) -> tuple[P, int]:
+async def _all_at_once(client: WandbClient, run: Run) -> tuple[list[Row], int]:
     """Rows, and how many there are."""
     variables = {**address(run), "samples": SMALL}
     data = await client.graphql(documents.HISTORY_ROWS, variables, f"history of run {run.id}")
     answer = of_run(data, f"run {run.id}", client)
-    return await form.lines(answer["history"]), answer.get("historyLineCount") or 0
+    return in_order(parse_lines(answer["history"])), answer.get("historyLineCount") or 0
 
 
 @dataclass(slots=True)
@@ -142,16 +122,16 @@ class _LargeHistory:
         self._subject = f"history of run {run.id}"
         self._count: int | None = None
 
-    async def parts(self, form: _Form[P]) -> AsyncGenerator[P]:
+    async def parts(self, read_exports: ReadExports[P]) -> AsyncGenerator[P | list[Row]]:
         extent = await self._extent()
         self._count = extent.count
         given, exported_to = 0, -1
         if extent.parquet_urls:
             exports = Exports(self._client, self._context, self._subject, self._export_urls)
-            async with aclosing(form.exported(exports, extent.parquet_urls)) as exported:
+            async with aclosing(read_exports(exports, extent.parquet_urls)) as exported:
                 async for part in exported:
                     given += len(part)
-                    last = step_at(part, -1) if len(part) else None
+                    last = last_step(part)
                     exported_to = max(exported_to, -1 if last is None else last)
                     yield part
         if extent.first_live is None:
@@ -171,8 +151,8 @@ class _LargeHistory:
             }
             data = await self._client.graphql(documents.HISTORY_ROWS, variables, self._subject)
             answer = of_run(data, self._subject, self._client)
-            rows = await form.lines(answer["history"])
-            if window.took(wanted, rows, sum(map(len, answer["history"]))) and len(rows):
+            rows = in_order(parse_lines(answer["history"]))
+            if window.took(wanted, rows, sum(map(len, answer["history"]))) and rows:
                 yield rows
 
     def check(self, given: int) -> None:
@@ -260,15 +240,15 @@ class _Windows:
         samples = min(width, max(2 * self._rows, min(MOST_SAMPLES, 4 * PAGE_BYTES // self.row_bytes)))
         return _Window(self.start, self.start + width, samples)
 
-    def took(self, window: _Window, rows: Part, size: int) -> bool:
+    def took(self, window: _Window, rows: Sequence[Row], size: int) -> bool:
         """Whether the rows are all of the window; if not, a narrower one comes next."""
         width = window.stop - window.start
-        if len(rows):
+        if rows:
             self.row_bytes = max(1, size // len(rows))
             self._rows = max(1, min(MOST_ROWS, PAGE_BYTES // self.row_bytes))
         if len(rows) >= window.samples and width > window.samples:
             # What came is spread over all there is: an eighth of it is surely an eighth of the rows.
-            reached = step_at(rows, len(rows) // 8)
+            reached = step_of(rows[len(rows) // 8])
             narrower = (reached if reached is not None else window.start) - window.start
             self._most_width, self._width = max(1, min(narrower, width // 2)), 0
             return False

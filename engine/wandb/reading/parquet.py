@@ -7,7 +7,7 @@ at that step. Who makes tables of the rows takes them as they are, so that none 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -18,16 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.records import HistoryRows, Json
+from engine.wandb.reading.rows import STEP, Part, Row
 
-STEP = "_step"
 BATCH = 1_024
 """Rows that are taken from a file at once."""
 
 BATCH_OF_TABLE = 64 * BATCH
-
-Row = Mapping[str, Json]
-Part: TypeAlias = Sequence[Row] | pa.RecordBatch
-"""Some rows of a history, in the order of their steps."""
 
 Content: TypeAlias = Path | pa.Buffer
 """Where the bytes of a file are."""

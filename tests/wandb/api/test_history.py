@@ -12,6 +12,8 @@ import wandb
 import engine
 from engine.wandb.api import Api
 from engine.wandb.api.table import TableBuilder
+from tests.servers import RunningSandbox
+from tests.wandb import raw
 from tests.wandb.conftest import ENTITY
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +144,71 @@ def test_a_column_has_the_narrowest_type_that_is_exact(chunks: list, type_: pa.D
     table = builder.table().arrow
     assert table.schema.field("k").type == type_
     assert table.column("k").to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("exported", "type_", "values"),
+    [
+        (pa.array([1, None], pa.int32()), pa.int64(), [1, None]),
+        (pa.array([0.5, float("inf")], pa.float32()), pa.float64(), [0.5, float("inf")]),
+        (pa.array(["a", "b"], pa.large_string()), pa.string(), ["a", "b"]),
+        (pa.array(["a", "a"]).dictionary_encode(), pa.string(), ["a", "a"]),
+        (pa.array([1, 2**64 - 1], pa.uint64()), pa.string(), ["1", "18446744073709551615"]),
+        (pa.array([{"x": 1, "y": None}, None]), pa.string(), ['{"x": 1}', None]),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else None,
+)
+def test_exported_columns_have_the_same_types(exported: pa.Array, type_: pa.DataType, values: list):
+    builder = TableBuilder()
+    builder.add(pa.record_batch({"_step": [0, 1], "k": exported, "never": pa.nulls(2)}))
+    builder.add([{"_step": 2}])
+    table = builder.table().arrow
+    assert table.schema.names == ["_step", "k"]
+    assert table.schema.field("k").type == type_
+    assert table.column("k").to_pylist() == [*values, None]
+
+
+EXPORTED_ROWS = [
+    {"_step": step, "loss": step / 3}
+    | ({"n": step, "note": "odd"} if step % 2 else {})
+    | ({"nested": {"deep": {"y": step}, "z": None}, "dotted.key": True} if step % 5 == 0 else {})
+    for step in range(2_500)
+]
+
+
+@pytest.fixture(scope="module")
+def partly_exported(filled: RunningSandbox) -> str:
+    """A run of which the server has exported most rows, to two files."""
+    raw.finished(filled, "tables", "exported", EXPORTED_ROWS[:2_200])
+    raw.export_history(filled, "tables", "exported", 1_200)
+    raw.stream(filled, "tables", "exported", EXPORTED_ROWS[2_200:], offset=2_200, complete=True, exitcode=0)
+    return f"{ENTITY}/tables/exported"
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"keys": ["loss"]},
+        {"keys": ["n", "dotted.key"]},
+        {"keys": ["n", "dotted.key"], "require_all": True},
+        {"keys": ["n", "nobody"], "require_all": True},
+        {"keys": ["nobody"]},
+        {"keys": ["nested.deep.y", "note"]},
+        {"keys": ["nested"]},
+        {"keys": ["_step", "note"], "require_all": True},
+    ],
+    ids=str,
+)
+async def test_a_table_of_exported_rows_has_what_a_scan_gives(api: Api, partly_exported: str, chosen: dict):
+    """They come as Arrow, the others as Python objects."""
+    run = await api.run(partly_exported)
+    builder = TableBuilder()
+    builder.add([row async for row in run.scan_history(**chosen)])
+    wanted, found = builder.table().arrow, (await run.history_table(**chosen)).arrow
+    assert found.num_rows == wanted.num_rows
+    assert set(found.schema.names) == set(wanted.schema.names)
+    assert found.select(wanted.schema.names).equals(wanted)
 
 
 def test_a_key_that_comes_late_or_goes_early_has_gaps():

@@ -96,6 +96,18 @@ async def test_metadata_and_command(api: Api, sdk: wandb.Api):
     assert await run.command() == ["python", metadata["program"], *metadata.get("args", [])]
 
 
+async def test_what_has_to_be_asked_for_is_awaited(api: Api, sdk: wandb.Api):
+    """The attribute alone sends nothing, and each ``await`` asks anew."""
+    run = await api.run(RUN)
+    counters = api._on.context.counters
+    before = counters.requests
+    latest = run.system_metrics
+    assert "await" in repr(run.metadata)
+    assert counters.requests == before
+    assert await latest == await latest == sdk.run(RUN).system_metrics
+    assert counters.requests == before + 2
+
+
 async def test_console_lines_have_times(api: Api, sdk: wandb.Api):
     lines = [line async for line in (await api.run(RUN)).console_logs()]
     assert [line.text for line in lines] == [line.content for line in sdk.run(RUN).console_logs()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,6 +117,17 @@ async def test_exported_rows_are_those_that_the_sdk_reads(
     told = list(api.run(f"{ENTITY}/{project}/r").scan_history(page_size=10_000, use_cache=False))
     assert [{key: value for key, value in row.items() if value is not None} for row in told] == rows
     assert await rows_of(source, project, "r") == rows
+
+
+async def test_large_exports_go_through_the_spool_and_leave_nothing_there(
+    source: WandbSource, sandbox: RunningSandbox, context: Context, project: str
+) -> None:
+    noise = random.Random(0)
+    rows = [{"_step": step, "text": noise.randbytes(400).hex()} for step in range(4_000)]
+    raw.finished(sandbox, project, "r", rows)
+    assert raw.export_history(sandbox, project, "r", 10_000) == 1
+    assert await rows_of(source, project, "r") == rows
+    assert list(context.spool.iterdir()) == []
 
 
 @pytest.mark.parametrize("broken_times", [1, 5])

@@ -27,5 +27,13 @@ def test_what_is_no_line_is_no_line_among_others_either(lines: list[str]):
         parse_lines(lines)
 
 
+@pytest.mark.parametrize(
+    "number", [10**18, -(10**18), 2**63, 2**64 - 1, 2**64, 10**19, -(2**63), -(2**63) - 1, -(10**19), 10**40]
+)
+def test_integers_of_any_length_are_exact(number: int):
+    assert parse(f'{{"at": {number}}}') == {"at": number}
+    assert parse(f'{{"at": {number}, "x": 0.{"1" * 25}}}')["at"] == number
+
+
 def test_no_lines():
     assert parse_lines([]) == []
