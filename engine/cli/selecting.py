@@ -134,8 +134,8 @@ Recreate: TypeAlias = Annotated[
     typer.Option(
         "--recreate",
         help="If versions of an artifact cannot have their numbers, because others have or had them at the "
-        "destination, delete that whole collection there and make it anew. Nothing else that was there is ever "
-        "deleted; engine plan --recreate tells what would be.",
+        "destination, delete that whole collection there and make it anew. Nothing else that was there is "
+        "ever deleted; engine plan --recreate tells what would be.",
         rich_help_panel=HOW,
     ),
 ]
