@@ -98,30 +98,35 @@ async def _runs(source: ArchiveSource, work: Path) -> Any:
     with RowWriter(work / RUNS, None, work, times=TIMES) as table:
         async with source.open(Context(spool=work)):
             async for project in source.projects(EVERYTHING):
+                number = 0
                 async with aclosing(source.runs(project, EVERYTHING)) as runs:
                     async for run in runs:
                         if not isinstance(run, Run):
                             raise run.error
                         assert isinstance(run.locator, Located)
                         place = run.locator.place
-                        await run_sync(_write_run, table, work, place.project.name, run)
+                        await run_sync(_write_run, table, work, place.project.name, number, run)
+                        number += 1
                         tables = {name: place.table(name) for name in TABLES if name in run.locator.parts}
                         yield _Kept(place.project.name, place.stem, tables)
 
 
-def _write_run(table: RowWriter, work: Path, project: str, run: Run) -> None:
+def _write_run(table: RowWriter, work: Path, project: str, number: int, run: Run) -> None:
     row = row_of(run)
     table.add([row])
     with (work / "runs.jsonl").open("a", encoding="ascii") as file:
         file.write(f"{json.dumps(_strict(row))}\n")
-    guide = work / "projects" / f"{project}.csv"
-    new = not guide.exists()
-    with guide.open("a", encoding="utf-8", errors="replace", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(("summary", "config", "name"))
-        own = {key: value for key, value in run.config.items() if not key.startswith("_")}
-        writer.writerow((json.dumps(dict(run.summary or {})), json.dumps(own), run.name))
+    _write_like_the_guide(work / "projects" / f"{project}.csv", number, run)
+
+
+def _write_like_the_guide(path: Path, number: int, run: Run) -> None:
+    """A line as pandas writes it in the recipe of W&B's guide: its number, and dicts as Python shows them."""
+    own = {key: value for key, value in run.config.items() if not key.startswith("_")}
+    with path.open("a", encoding="utf-8", errors="replace", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if number == 0:
+            writer.writerow(("", "summary", "config", "name"))
+        writer.writerow((number, dict(run.summary or {}), own, run.name))
 
 
 def _finish(root: Path, work: Path, form: Form, runs: list[_Kept]) -> None:

@@ -6,7 +6,6 @@ guide shows for the importer is in ``engine migrate``.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Iterator
 from itertools import pairwise
@@ -16,9 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import wandb
+from typer.testing import CliRunner
 
 import engine
 import engine.sync
+from engine.cli.main import app
 from engine.sandbox import Account
 from tests.e2e.guide_source import ENTITY, PROJECT
 from tests.servers import RunningSandbox, running_sandbox
@@ -79,21 +80,34 @@ def test_get_the_starting_time_of_a_run(api: engine.sync.Api, sdk: wandb.Api):
     assert api.run(FOO).created_at == sdk.run(FOO).created_at
 
 
+def csv_of_the_guide(runs: Any, path: Path) -> bytes:
+    """The recipe: name, config and summary of every run. The guide reads a private attribute for the last."""
+    summaries, configs, names = [], [], []
+    for run in runs:
+        summaries.append(run.summary._json_dict)
+        configs.append({k: v for k, v in run.config.items() if not k.startswith("_")})
+        names.append(run.name)
+    pd.DataFrame({"summary": summaries, "config": configs, "name": names}).to_csv(path)
+    return path.read_bytes()
+
+
 def test_query_runs_and_write_them_to_a_csv(api: engine.sync.Api, sdk: wandb.Api, tmp_path: Path):
-    """Name, config and summary of every run; the guide reads a private attribute for the last."""
+    ours = csv_of_the_guide(api.runs(PATH), tmp_path / "ours.csv")
+    assert ours == csv_of_the_guide(sdk.runs(PATH), tmp_path / "theirs.csv")
+    assert list(pd.read_csv(tmp_path / "ours.csv")["name"])[:3] == ["foo-run", "bar-run", "baz-run"]
 
-    def frame(runs: Any) -> pd.DataFrame:
-        summaries, configs, names = [], [], []
-        for run in runs:
-            summaries.append(json.dumps(run.summary._json_dict, sort_keys=True))
-            configs.append({k: v for k, v in run.config.items() if not k.startswith("_")})
-            names.append(run.name)
-        return pd.DataFrame({"summary": summaries, "config": configs, "name": names})
 
-    ours = frame(api.runs(PATH))
-    ours.to_csv(tmp_path / "project.csv")
-    assert ours.equals(frame(sdk.runs(PATH)))
-    assert len(pd.read_csv(tmp_path / "project.csv")) == 7
+def test_an_export_to_csv_is_what_the_recipe_writes(
+    written: tuple[RunningSandbox, str], sdk: wandb.Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Byte for byte, but that runs which began in the same second are in the order of their ids."""
+    monkeypatch.setenv("WANDB_API_KEY", written[0].api_key)
+    source = f"wandb:{written[0].url}/{PATH}"
+    done = CliRunner().invoke(app, ["export", source, "--out", str(tmp_path / "out"), "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    (exported,) = (tmp_path / "out" / "csv" / "projects").iterdir()
+    runs = sorted(sdk.runs(PATH), key=lambda run: (run.created_at, run.id))
+    assert exported.read_bytes() == csv_of_the_guide(runs, tmp_path / "theirs.csv")
 
 
 @pytest.mark.parametrize(

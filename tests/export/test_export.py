@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from pathlib import Path
@@ -68,14 +69,15 @@ def test_the_duckdb_database_has_a_table_of_each(out: Path):
 
 
 def test_csv_has_what_the_recipe_of_the_guide_makes(out: Path):
-    """Columns ``summary``, ``config`` and ``name``, a row for each run of the project."""
+    """Row numbers, ``summary``, ``config`` and ``name``, dicts as Python shows them: pandas writes it so."""
     (path,) = out.glob("csv/projects/vision-*.csv")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["summary", "config", "name"]
+    assert list(rows[0]) == ["", "summary", "config", "name"]
+    assert [row[""] for row in rows] == [str(number) for number in range(len(rows))]
     trial = next(row for row in rows if row["name"] == "trial 0")
-    assert json.loads(trial["config"])["layers"] == "[18, 34]"
-    assert json.loads(trial["summary"])["acc"] == 1.0
+    assert ast.literal_eval(trial["config"])["layers"] == "[18, 34]"
+    assert ast.literal_eval(trial["summary"])["acc"] == 1.0
 
 
 def test_csv_has_the_run_table_and_the_histories(out: Path):
