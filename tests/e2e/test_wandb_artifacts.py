@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from engine import Options, Selection
 from engine.sandbox import Account
 from engine.transfer.options import Result
+from tests.e2e.by_hand import RUN, at_destination, at_source, delete, log, versions
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
 from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of, name_of
@@ -109,56 +109,28 @@ def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int) -
 # -- what the source does between two transfers
 
 
-def writer(pair: Pair, project: str) -> ArtifactWriter:
-    pair.source.graphql(_RUN, p=project)
-    return ArtifactWriter(pair.source, project, entity=A)
-
-
-_RUN = 'mutation ($p: String) { upsertBucket(input: {name: "r", modelName: $p}) { inserted } }'
-_OWN = _RUN.replace('"r"', '"own"')
-
-
-def log(artifacts: ArtifactWriter, name: str, *texts: str) -> None:
-    for text in texts:
-        artifacts.log(name, {"file.txt": text.encode()}, runName="r")
-
-
-def versions(pair: Pair, project: str) -> list[tuple[Any, ...]]:
-    """Collection, number, …, aliases."""
-    return [(row[0], row[1], row[-1]) for row in pair.holds(project)["versions"]]
-
-
-def delete(pair: Pair, artifacts: ArtifactWriter, name: str) -> None:
-    found = artifacts.membership(name)["artifact"]["id"]
-    pair.source.graphql(
-        "mutation ($i: DeleteArtifactInput!) { deleteArtifact(input: $i) { artifact { id } } }",
-        i={"artifactID": found, "deleteAliases": True},
-    )
-
-
 def test_later_versions_are_added_also_after_new_gaps(pair: Pair, tmp_path: Path) -> None:
-    artifacts, options = writer(pair, "grows"), Options(state_dir=tmp_path)
+    artifacts, options = at_source(pair, "grows"), Options(state_dir=tmp_path)
     log(artifacts, "c", "0", "1")
     pair.move("grows", "grows", options)
     log(artifacts, "c", "2", "3", "4")
-    delete(pair, artifacts, "c:v3")
+    delete(pair.source, artifacts, "c:v3")
     assert pair.move("grows", "grows", options).failures == []
     assert versions(pair, "grows") == [("c", 0, None), ("c", 1, None), ("c", 2, None), ("c", 4, "latest")]
 
 
 def test_what_was_deleted_at_the_source_stays_at_the_destination(pair: Pair, tmp_path: Path) -> None:
-    artifacts, options = writer(pair, "shrinks"), Options(state_dir=tmp_path)
+    artifacts, options = at_source(pair, "shrinks"), Options(state_dir=tmp_path)
     log(artifacts, "c", "0", "1")
     pair.move("shrinks", "shrinks", options)
-    delete(pair, artifacts, "c:v0")
+    delete(pair.source, artifacts, "c:v0")
     pair.move("shrinks", "shrinks", options)
     assert versions(pair, "shrinks") == [("c", 0, None), ("c", 1, "latest")]
 
 
 def test_a_number_that_is_taken_is_told_and_nothing_is_deleted(pair: Pair) -> None:
-    log(writer(pair, "taken"), "c", "0", "1")
-    pair.target.graphql(_OWN, p="taken")
-    ArtifactWriter(pair.target, "taken", entity=B).log("c", {"own.txt": b"mine"}, runName="own")
+    log(at_source(pair, "taken"), "c", "0", "1")
+    log(at_destination(pair, "taken"), "c", "mine", run="own")
     result = pair.move("taken", "taken")
     told = [failure.message for failure in result.failures if failure.item == "artifact"]
     assert "cannot have its number 0: another version has it" in told[0]
@@ -167,14 +139,10 @@ def test_a_number_that_is_taken_is_told_and_nothing_is_deleted(pair: Pair) -> No
 
 
 def test_numbers_that_the_destination_has_used_up_are_told(pair: Pair) -> None:
-    log(writer(pair, "used-up"), "c", "0")
-    pair.target.graphql(_OWN, p="used-up")
-    own = ArtifactWriter(pair.target, "used-up", entity=B)
-    own.log("c", {"own.txt": b"mine"}, runName="own")
-    pair.target.graphql(
-        "mutation ($i: DeleteArtifactInput!) { deleteArtifact(input: $i) { artifact { id } } }",
-        i={"artifactID": own.membership("c:v0")["artifact"]["id"], "deleteAliases": True},
-    )
+    log(at_source(pair, "used-up"), "c", "0")
+    own = at_destination(pair, "used-up")
+    log(own, "c", "mine", run="own")
+    delete(pair.target, own, "c:v0")
     result = pair.move("used-up", "used-up")
     (told,) = [failure.message for failure in result.failures if failure.item == "artifact"]
     assert "cannot have its number 0: the server gave it 1" in told
@@ -182,15 +150,15 @@ def test_numbers_that_the_destination_has_used_up_are_told(pair: Pair) -> None:
 
 
 def test_a_selection_of_runs_moves_the_collections_that_they_logged_to(pair: Pair) -> None:
-    log(writer(pair, "chosen"), "c", "0")
-    pair.source.graphql(_OWN, p="chosen")
-    ArtifactWriter(pair.source, "chosen", entity=A).log("d", {"f": b"d"}, runName="own")
+    log(at_source(pair, "chosen"), "c", "0")
+    pair.source.graphql(RUN, p="chosen", r="own")
+    log(ArtifactWriter(pair.source, "chosen", entity=A), "d", "d", run="own")
     pair.move("chosen", "chosen", Options(selection=Selection(filter='{"name": "own"}')))
     assert versions(pair, "chosen") == [("d", 0, "latest")]
 
 
 def test_a_version_that_is_damaged_at_the_source_is_left_out_alone(pair: Pair) -> None:
-    log(writer(pair, "damaged"), "c", "0", "1", "2")
+    log(at_source(pair, "damaged"), "c", "0", "1", "2")
     with closing(sqlite3.connect(pair.source.data_dir / "records.sqlite")) as records, records:
         records.execute(
             "UPDATE artifacts SET digest = 'ffff' WHERE number = (SELECT m.artifact "

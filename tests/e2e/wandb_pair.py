@@ -60,22 +60,35 @@ class Pair:
     target: RunningSandbox
     plug: Plug
 
-    def engine(self, project: str, target: str, options: Options) -> Engine:
+    def engine(self, project: str, target: str, options: Options, *, recreate: bool = False) -> Engine:
         origin, goal = self.source, self.target
         return Engine(
             open_source(f"wandb:{origin.url}/{A}/{project}", SystemOptions(api_key=origin.api_key)),
-            open_destination(f"wandb:{goal.url}/{B}/{target}", SystemOptions(api_key=goal.api_key)),
+            open_destination(
+                f"wandb:{goal.url}/{B}/{target}", SystemOptions(api_key=goal.api_key, recreate=recreate)
+            ),
             options,
         )
 
-    def move(self, project: str, target: str, options: Options | None = None) -> Result:
+    def move(
+        self, project: str, target: str, options: Options | None = None, *, recreate: bool = False
+    ) -> Result:
         async def run() -> Result:
-            async with self.engine(project, target, options or Options()) as engine:
+            async with self.engine(project, target, options or Options(), recreate=recreate) as engine:
                 return await engine.run()
 
         return anyio.run(run)
 
-    def interrupt(self, project: str, target: str, options: Options, at: int, of: bytes = b"") -> bool:
+    def interrupt(
+        self,
+        project: str,
+        target: str,
+        options: Options,
+        at: int,
+        of: bytes = b"",
+        *,
+        recreate: bool = False,
+    ) -> bool:
         """Pull the plug at a request to the destination; False if the transfer was over before.
 
         Args:
@@ -86,7 +99,7 @@ class Pair:
             loop = asyncio.get_running_loop()
             with anyio.CancelScope() as scope:
                 self.plug.arm(at, lambda: loop.call_soon_threadsafe(scope.cancel), of)
-                async with self.engine(project, target, options) as engine:
+                async with self.engine(project, target, options, recreate=recreate) as engine:
                     await engine.run()
             self.plug.arm(None)
             return scope.cancelled_caught

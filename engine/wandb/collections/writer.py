@@ -202,6 +202,9 @@ class SequenceWriter:
         spent = [one for number, one in found.versions.items() if number < max(real, default=0)]
         await placeholders.remove(self.place, [id_of(one.artifact) for one in spent if is_placeholder(one)])
         arrived = [one for one in versions if one.number in real]
+        now = Numbers.of(self.place, self.numbers.origin, found)
+        if not all([await now.has(one) for one in arrived]):
+            return  # others have a collection of that name, and it is theirs to say what it is
         await self.facts.update_collection(collection, found)
         await self.facts.update_versions(arrived, real)
         await self.references.record_client_ids([(one, real[one.number]) for one in arrived])
