@@ -17,6 +17,11 @@ PROBLEMS = 20
 Tell = Callable[[EngineError], Awaitable[None]]
 
 
+def subject_of(run: Run) -> str:
+    """A run as people are told of it."""
+    return f"run {run.id}" if not run.name or run.name == run.id else f"run {run.id} ({run.name})"
+
+
 @dataclass(slots=True)
 class OpenRun:
     """A run being written: how many of its parts are still under way, and what they moved."""

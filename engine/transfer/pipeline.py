@@ -35,7 +35,7 @@ from engine.transfer.ledger.journal import Journal, artifact_key
 from engine.transfer.ledger.proofs import Known
 from engine.transfer.ledger.schema import Kind
 from engine.transfer.ledger.sharing import Sharing
-from engine.transfer.open_runs import OpenRun, Part, Tell
+from engine.transfer.open_runs import OpenRun, Part, Tell, subject_of
 from engine.transfer.options import Options, Result
 from engine.transfer.reports import Reports
 from engine.transfer.throttling.bandwidth import Bandwidth
@@ -231,6 +231,8 @@ class Pipeline:
                     await self._run_failed(run, namespace, error, known)
                     continue
                 job = OpenRun(run, writer, namespace, known)
+                if self._reports is not None and (missing := self._reports.missing_for(run)) is not None:
+                    job.fail(missing)
                 await self._dispatch(job, histories, payloads)
                 await self._part_ended(job)
 
@@ -250,7 +252,7 @@ class Pipeline:
         payloads: MemoryObjectSendStream[Part],
     ) -> None:
         """Send the parts of a run to the pools; ``job.pending`` counts them."""
-        name, known = _named(job.run), job.known
+        name, known = subject_of(job.run), job.known
         for kind, note in known.notes.items():
             job.writer.resume(kind, note)
         if self._options.history and Kind.HISTORY not in known.notes:
@@ -282,7 +284,7 @@ class Pipeline:
         job.pending += 1
         return Part(
             Kind.ARTIFACT,
-            f"artifact {artifact.name} of {_named(job.run)}",
+            f"artifact {artifact.name} of {subject_of(job.run)}",
             job,
             partial(self._move_artifact, job, artifact),
             partial(self._journal.artifact_failed, artifact, job.run, job.destination),
@@ -370,7 +372,7 @@ class Pipeline:
         async def tell(error: EngineError) -> None:
             await self._journal.run_failed(run, destination, known, [str(error)], error)
 
-        await self._failed("run", _named(run), error, tell, run=run.id)
+        await self._failed("run", subject_of(run), error, tell, run=run.id)
 
     async def _failed(
         self, item: str, subject: str, error: Exception, tell: Tell, *, run: str | None = None
@@ -395,7 +397,3 @@ class Pipeline:
         if isinstance(error, Outage) or (isinstance(error, AuthError) and error.status == 401):
             raise error
         return error
-
-
-def _named(run: Run) -> str:
-    return f"run {run.id}" if not run.name or run.name == run.id else f"run {run.id} ({run.name})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ import anyio
 from engine.errors import EngineError
 from engine.fingerprints import fingerprint
 from engine.protocols import Destination, Reader, Source
-from engine.records import Namespace, Project
+from engine.records import Namespace, Project, Run
 from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.leases import Claim
@@ -53,6 +53,7 @@ class Reports:
     failed: Failed
     read: Reader
     drain: anyio.Event
+    _missing: dict[tuple[Namespace, str], EngineError] = field(default_factory=dict)
 
     @classmethod
     def between(
@@ -86,6 +87,10 @@ class Reports:
             if claim is Claim.MINE:
                 await self.journal.whole_done(path, SWEEPS)
 
+    def missing_for(self, run: Run) -> EngineError | None:
+        """Why the sweep of a run did not arrive, so that the run has to be told of it another time."""
+        return None if run.sweep is None else self._missing.get((run.namespace, run.sweep))
+
     async def _move_sweeps(self, project: Project, place: Namespace) -> None:
         try:
             async with aclosing(self.source.sweeps(project)) as sweeps:
@@ -106,7 +111,8 @@ class Reports:
             receipt = await self.destination.write_sweep(sweep, place)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
             tell = partial(self.journal.report_failed, sweep, place, known)
-            await self.failed("sweep", str(sweep), error, tell)
+            failure = await self.failed("sweep", str(sweep), error, tell)
+            self._missing[sweep.namespace, sweep.id] = failure
         else:
             await self.journal.report_done(sweep, place, receipt)
 

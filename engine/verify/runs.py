@@ -9,6 +9,7 @@ from typing import Final
 from engine.fanout import for_each
 from engine.protocols import LogSource
 from engine.records import ArtifactEntry, Namespace, Run, RunFile
+from engine.transfer.open_runs import subject_of
 from engine.verify import examples, logs, orders
 from engine.verify.artifacts import Pair, artifact_root, matched
 from engine.verify.audit import Audit
@@ -17,7 +18,7 @@ from engine.verify.contents import leaves as content_leaves
 from engine.verify.findings import Level
 from engine.verify.histories import History, differences, differing_keys
 from engine.verify.merkle import facts_root, root_of
-from engine.verify.scope import Scope, subject_of
+from engine.verify.scope import Scope
 from engine.verify.versions import compare_versions, contents_of, entries_at, version_name
 
 PARTS: Final = ("run", "history", "logs", "files", "artifacts")

@@ -23,10 +23,6 @@ def is_fatal(error: EngineError) -> bool:
     return isinstance(error, Outage | ConfigError) or (isinstance(error, AuthError) and error.status == 401)
 
 
-def subject_of(run: Run) -> str:
-    return f"run {run.id}" if not run.name or run.name == run.id else f"run {run.id} ({run.name})"
-
-
 @dataclass(slots=True, kw_only=True)
 class Scope:
     """One verification.

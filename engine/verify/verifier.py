@@ -25,6 +25,7 @@ from engine.transfer.collections import artifacts_with_runs, by_collection
 from engine.transfer.context import Context
 from engine.transfer.events import Event
 from engine.transfer.ledger.identity import IdMap
+from engine.transfer.open_runs import subject_of
 from engine.transfer.throttling.breaker import PATIENCE_S
 from engine.transfer.throttling.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
 from engine.verify.audit import Audit, CollectionAudit, ReportAudit
@@ -34,7 +35,7 @@ from engine.verify.findings import Difference, Differs, Findings, Level, NotVeri
 from engine.verify.merkle import Tree
 from engine.verify.reports import ReportsCheck
 from engine.verify.runs import RunCheck
-from engine.verify.scope import Scope, is_fatal, subject_of
+from engine.verify.scope import Scope, is_fatal
 
 LOOKED_UP = 100
 """Runs that are asked of the destination in one question."""

@@ -100,9 +100,7 @@ class WandbViewWriter:
             self.references.views[view.id] = held.id
             if waits:
                 return None
-        if held is None or looks not in (held.looks, written := told.get(WRITTEN) or held.written):
-            if held is not None:
-                self._check(view, held, written)
+        if held is None or self._has_to_change(view, held, looks, told.get(WRITTEN) or held.written):
             held = await self._make(view, mapped, name, looks, held)
         if waits:
             return None
@@ -110,12 +108,14 @@ class WandbViewWriter:
             mapped.declare(self.context, view)
         return Receipt(items=1, skipped=not is_new, note={"id": held.id, WRITTEN: looks})
 
-    def _check(self, view: View, held: _Held, written: str | None) -> None:
-        """Whether a view at the destination may be written over.
+    def _has_to_change(self, view: View, held: _Held, looks: str, written: str | None) -> bool:
+        """Whether a view is to be written over; not if only somebody at the destination changed it.
 
         Raises:
-            Conflict: somebody changed it there.
+            Conflict: it is, and somebody at the destination changed it too.
         """
+        if looks in (held.looks, written):
+            return False
         if written is None:
             detail = f"what the view {held.id} was is written over; nothing tells who made it"
             self.context.lose("report_overwritten", str(view), detail)
@@ -127,6 +127,7 @@ class WandbViewWriter:
                 remedy="it is left as it is; keep a copy of it there, delete it, and run the same command "
                 "again to get that of the source",
             )
+        return True
 
     async def _shelf(self, view: View) -> _Shelf:
         """The views of this kind at the destination."""
