@@ -46,5 +46,5 @@ def why_left(name: str) -> str:
     """What becomes of a chart, in words."""
     return (
         f"the custom chart {name} stays at the source, as no server lets anybody read its definition; "
-        "make it again at the destination under this name"
+        "make it again at the destination"
     )
