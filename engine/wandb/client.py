@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -147,6 +147,32 @@ class WandbClient:
             return self._data_of(response, subject)
 
         return await (retrying(attempt) if retry else attempt())
+
+    async def create(
+        self,
+        document: str,
+        variables: Mapping[str, Json],
+        subject: str,
+        find: Callable[[], Awaitable[Json | None]],
+    ) -> Json:
+        """Send an operation that makes something new each time it is sent.
+
+        Args:
+            find: what an attempt made whose answer was lost, in the form of ``data``; None if nothing.
+
+        Raises:
+            EngineError: of the class that fits the answer.
+        """
+        sent = False
+
+        async def attempt() -> Json:
+            nonlocal sent
+            if sent and (found := await find()) is not None:
+                return found
+            sent = True
+            return await self.graphql(document, variables, subject, retry=False)
+
+        return await retrying(attempt)
 
     def _data_of(self, response: Response, subject: str) -> Json:
         try:

@@ -74,7 +74,10 @@ class Sweeps:
         wanted = self._wanted(sweep)
         if held is None or any((held[name] or None) != value for name, value in wanted.items()):
             where: dict[str, Json] = {"entity": namespace.entity, "project": namespace.project}
-            made = await self._upsert(sweep, where | wanted | ({} if held is None else {"id": held["id"]}))
+            if held is None:
+                made = await self._make(sweep, namespace, where | wanted)
+            else:
+                made = await self._upsert(sweep, where | wanted | {"id": held["id"]})
             if made["state"] != wanted["state"]:
                 # As the SDK changes it: of a sweep that is there.
                 await self._upsert(sweep, {"id": made["id"], "state": wanted["state"]})
@@ -120,6 +123,18 @@ class Sweeps:
             ),
             "state": sweep.state if sweep.state in STATES_OF_ENDED else FINISHED,
         }
+
+    async def _make(
+        self, sweep: Sweep, namespace: Namespace, variables: Mapping[str, Json]
+    ) -> Mapping[str, Json]:
+        async def find() -> Json | None:
+            self._held.pop(namespace, None)
+            found = (await self.held(namespace)).get(origin_of(sweep.namespace, sweep.id))
+            return None if found is None else {"upsertSweep": {"sweep": found}}
+
+        answer = await self._client.create(UPSERT_SWEEP, variables, str(sweep), find)
+        made: Mapping[str, Json] = answer["upsertSweep"]["sweep"]
+        return made
 
     async def _upsert(self, sweep: Sweep, variables: Mapping[str, Json]) -> Mapping[str, Json]:
         answer = await self._client.graphql(UPSERT_SWEEP, variables, str(sweep))

@@ -168,8 +168,17 @@ class WandbViewWriter:
             "spec": encode_json(marked),
             "parentId": self.references.views.get(view.parent_id) if view.parent_id else None,
         }
-        made = (await self.client.graphql(UPSERT_VIEW, variables, str(view)))["upsertView"]
-        written = _Held(str(made["view"]["id"]), looks, looks)
+
+        async def find() -> Json | None:
+            self._shelves.pop((place, view.kind), None)
+            made = (await self._shelf(view)).by_origin.get(view.id)
+            return None if made is None else {"upsertView": {"view": {"id": made.id}}}
+
+        if held is None:
+            answer = await self.client.create(UPSERT_VIEW, variables, str(view), find)
+        else:
+            answer = await self.client.graphql(UPSERT_VIEW, variables, str(view))
+        written = _Held(str(answer["upsertView"]["view"]["id"]), looks, looks)
         shelf = await self._shelf(view)
         shelf.by_id[written.id] = shelf.by_origin[view.id] = written
         self.references.views[view.id] = written.id
