@@ -160,6 +160,15 @@ class PartlyCollected(Protocol):
 
 
 @runtime_checkable
+class Referring(Protocol):
+    """What a ``CollectionSource`` is too if rows and summaries of its runs speak of versions."""
+
+    async def tell_unmoved(self) -> None:
+        """Record of which versions they speak that are in no collection; called after all of those."""
+        ...
+
+
+@runtime_checkable
 class CollectionDestination(Protocol):
     """What a destination is too if it takes versions by collections, and keeps their numbers."""
 

@@ -26,7 +26,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import Destination, LogSource, LogWriter, Source, Unreadable
+from engine.protocols import Destination, LogSource, LogWriter, Referring, Source, Unreadable
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
 from engine.transfer.checks import Checks
 from engine.transfer.collections import artifacts_with_runs, collections_between
@@ -117,6 +117,9 @@ class Pipeline:
         if self._collections is not None:
             chosen = frozenset(self._chosen) if self._options.selection.is_partial else None
             await self._collections.move(projects, self._targets, chosen)
+            # Of engines that share, each sees only some of the collections.
+            if isinstance(self._source, Referring) and self._sharing is None and not self._drain.is_set():
+                await self._source.tell_unmoved()
         if self._reports is not None and self._options.reports:
             await self._reports.move_views(projects, self._targets)
 

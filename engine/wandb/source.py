@@ -134,6 +134,7 @@ class WandbSource:
         A page of the list holds all there is of a run but its streams, files and artifacts.
         """
         left = selection.limit
+        self._client_ids.projects.add(project.namespace)
         async with aclosing(list_runs(self._client, self._context, project.namespace, selection)) as runs:
             async for run in runs:
                 if isinstance(run, Run) and not selection.takes(run):
@@ -230,6 +231,10 @@ class WandbSource:
         if found is None or found.kind == SEQUENCE:
             raise NotFound("it is not there any more", side=self._side, subject=f"portfolio {collection}")
         return found.portfolio
+
+    async def tell_unmoved(self) -> None:
+        """See ``engine.protocols.Referring``."""
+        await self._client_ids.tell_unmoved()
 
     async def sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
         async with aclosing(reports.list_sweeps(self._client, project.namespace)) as nodes:

@@ -40,9 +40,17 @@ class ClientIds:
 
     client: WandbClient
     context: Context
+    projects: set[Namespace] = field(default_factory=set)
+    """Those whose runs were listed."""
     _seen: dict[str, str | None] = field(default_factory=dict)
     """The id at the server, None if it was not asked yet, empty if it knows of none."""
     _unsaved: set[str] = field(default_factory=set)
+    _saved: set[str] = field(default_factory=set)
+    """Those of rows that were read in this transfer."""
+    _earlier: set[str] = field(default_factory=set)
+    """Those that earlier transfers knew."""
+    _told: set[str] = field(default_factory=set)
+    """Ids at the server of all collections and versions that were told."""
     _recalled: set[Namespace] = field(default_factory=set)
 
     def portable(self, value: Json) -> Json:
@@ -86,6 +94,7 @@ class ClientIds:
         memos = self.context.memos.of_project(namespace, _MEMOS)
         while self._unsaved:
             client_id = self._unsaved.pop()
+            self._saved.add(client_id)
             await memos.put(Kind.REFERENCE, client_id, self._seen[client_id])
 
     async def tell(
@@ -94,6 +103,7 @@ class ClientIds:
         """A collection and its versions with the client ids that stand for them."""
         await self._recall(collection.namespace)
         await self._ask()
+        self._told.update([collection.locator, *(id_of(version.artifact) for version in versions)])
         ids: dict[str, list[str]] = {}
         for client_id, server_id in sorted(self._seen.items()):
             if server_id:
@@ -110,12 +120,23 @@ class ClientIds:
         if namespace not in self._recalled:
             self._recalled.add(namespace)
             found = await self.context.memos.of_project(namespace, _MEMOS).find(Kind.REFERENCE)
+            self._earlier |= found.keys() - self._saved
             for client_id, server_id in found.items():
                 self._seen.setdefault(client_id, server_id)
 
     async def _ask(self) -> None:
         for some in _batches([one for one, server_id in self._seen.items() if server_id is None]):
             self._seen.update(await mapped(self.client, some))
+
+    async def tell_unmoved(self) -> None:
+        """Record which ids stand for nothing that was told, unless an earlier transfer did."""
+        for namespace in self.projects:
+            await self._recall(namespace)
+        await self._ask()
+        for client_id in sorted(self._seen.keys() - self._earlier):
+            if self._seen[client_id] not in self._told:
+                detail = f"rows or summaries speak of {artifact_uris.CLIENT}{client_id}, which is not moved"
+                self.context.lose("reference_unresolved", f"artifact {client_id[:12]}", detail)
 
 
 async def mapped(client: WandbClient, client_ids: Sequence[str]) -> dict[str, str]:
