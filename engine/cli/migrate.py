@@ -187,7 +187,14 @@ def migrate(
         status = await transfer(engine, console, json=json)
         return await afterwards.follow(origin, target, options, engine.result, status, console, json=json)
 
-    status = run_async(both)
+    try:
+        status = run_async(both)
+    except KeyboardInterrupt:
+        # While nobody listened for it: before the transfer began, or between it and the verification.
+        console.print(
+            "[yellow]interrupted:[/] what arrived stays, and is not verified; run the same command again"
+        )
+        raise typer.Exit(INTERRUPTED) from None
     if report and report_form:
         built = build_report(state_dir, (origin.uri, target.uri), ledger=ledger)
         write_report(built, report, report_form)

@@ -73,7 +73,7 @@ def _show(console: Console, plan: Plan) -> None:
     console.print()
     for sentence in plan.basis:
         console.print(f"[dim]{escape(sentence)}[/]")
-    if plan.runs_found and not plan.runs_to_move:
+    if plan.runs_found and plan.is_nothing:
         console.print("Everything arrived earlier and did not change since: there is nothing to do.")
     console.print(f"Nothing was written. Planning took {plan.planning_s:.1f} s.")
 
@@ -105,6 +105,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     details += [f"{plan.runs_live:,} still under way"] if plan.runs_live else []
     aside = f" ({', '.join(details)})" if details else ""
     yield "runs to move", f"{plan.runs_to_move:,} of {plan.runs_found:,}{aside}"
+    yield from _wholes(plan)
     if not plan.runs_to_move:
         return
     if plan.sampled is not None:
@@ -127,6 +128,19 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "time", f"between {_time(duration.low_s)} and {_time(duration.high_s)}"
     for number, assumption in enumerate(duration.assumptions):
         yield "" if number else "  assuming", escape(assumption)
+
+
+def _wholes(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What belongs to no single run."""
+    if plan.collections.about:
+        yield (
+            "artifact collections",
+            f"{_number(plan.collections)} with {_number(plan.versions)} new versions",
+        )
+    if plan.sweeps.about:
+        yield "sweeps", _number(plan.sweeps)
+    if plan.reports.about:
+        yield "reports", _number(plan.reports)
 
 
 def _number(amount: Amount) -> str:

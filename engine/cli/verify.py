@@ -28,7 +28,7 @@ from engine.transfer.throttling.breaker import PATIENCE_S
 from engine.verify.certificate import NAME, Certificate, certificate
 from engine.verify.findings import Findings, Level, Verified
 from engine.verify.recheck import Recheck
-from engine.verify.strict import Unaccepted, unaccepted
+from engine.verify.strict import Unaccepted, check_kinds, unaccepted
 from engine.verify.verifier import Verifier, VerifyOptions
 
 
@@ -65,6 +65,7 @@ def verify(
     history: asked.History = True,
     files: asked.Files = True,
     artifacts: asked.Artifacts = True,
+    reports: asked.Reports = True,
     remap: asked.Remap = None,
     map_file: asked.MapFile = None,
     experiments_as: asked.ExperimentsAs = None,
@@ -109,6 +110,7 @@ def verify(
             live=live,
         ),
         parts=Options(history=history, files=files, artifacts=artifacts).parts,
+        reports=reports,
         remap=mapping.places(arguments.pairs(remap or (), "--remap")),
         concurrency=concurrency,
         max_rps=max_rps,
@@ -167,20 +169,25 @@ async def compare(
     json: bool,
     transfer: Result | None = None,
 ) -> Findings | None:
-    """Compare, show what is found, and write the certificate; None if that was interrupted."""
-    stop = anyio.CancelScope()
+    """Compare, show what is found, and write the certificate; None if that was interrupted.
+
+    Where there was nothing to compare, nothing is certified.
+    """
+    stop, written = anyio.CancelScope(), None
     findings: Findings | None = None
     with certificate(path) as writer, stop:
         async with on_interrupt(stop.cancel):
             with following(console, json=json) as show:
                 findings = await Verifier(origin, target, options, emit=show, record=writer).run()
-                await anyio.to_thread.run_sync(writer.write, findings, transfer)
-                show(Verified.of(findings, str(path)))
+                if not findings.is_empty:
+                    await anyio.to_thread.run_sync(writer.write, findings, transfer)
+                    written = path
+                show(Verified.of(findings, str(written) if written else None))
     if findings is None or stop.cancelled_caught:
         console.print("[yellow]interrupted: what was not reached is not verified[/]")
         return None
     # The summary of a transfer has told what was changed on the way, and what did not arrive.
-    show_findings(console, findings, path, declared=transfer is None, told=set(options.failed.values()))
+    show_findings(console, findings, written, declared=transfer is None, told=set(options.failed.values()))
     return findings
 
 
@@ -236,11 +243,12 @@ class Afterwards:
     accepted: Collection[str] = ()
 
     def check(self) -> None:
-        """Whether a certificate can be written where it was asked for, before anything is begun.
+        """Whether it can be done as it was asked for, before anything is begun.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: a certificate cannot be written there, or a kind to accept does not exist.
         """
+        check_kinds(self.accepted)
         if self.level is not None and self.certificate is not None:
             with certificate(self.certificate):
                 pass
@@ -313,6 +321,7 @@ def _as_migrated(options: Options, result: Result, level: Level) -> VerifyOption
         level=level,
         selection=selection,
         parts=options.parts,
+        reports=options.reports,
         remap=options.remap,
         failed=failed,
         # Runs of earlier migrations, with other options, may be there too.

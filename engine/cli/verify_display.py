@@ -76,6 +76,9 @@ def show_findings(
         ("runs verified", f"{counts.runs:,} of {findings.runs_found:,}"),
         ("facts", f"{counts.facts:,}"),
         ("metric points", f"{counts.points:,}"),
+        ("lines of logs", f"{counts.lines:,}"),
+        ("sweeps", f"{counts.sweeps:,}"),
+        ("reports", f"{counts.reports:,}"),
         ("artifacts", f"{counts.artifacts:,}"),
         ("files", f"{counts.files + counts.entries:,}"),
         ("bytes hashed", f"{counts.bytes_hashed:,}"),
@@ -117,7 +120,9 @@ def _verdict(findings: Findings) -> str:
     if findings.difference_count:
         return f"[red]{counted(findings.difference_count, 'difference')}[/] ({findings.level})"
     left_out = f", {findings.not_verified_count:,} not verified" if findings.not_verified_count else ""
+    if findings.is_empty:
+        return "[yellow]nothing was verified[/], as the source has no runs; so there is no certificate"
     if not findings.counts.runs:
-        return f"[yellow]nothing was verified[/]{left_out}"
+        return f"[yellow]no run was verified[/]{left_out}"
     runs = counted(findings.counts.runs, "run")
     return f"[green]verified[/] ({findings.level}): no differences in {runs}{left_out}"

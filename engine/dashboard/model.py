@@ -153,8 +153,12 @@ def _losses(sessions: Sequence[Session]) -> tuple[LossKind, ...]:
 def _verdict(migration: Migration) -> Verdict:
     status, running = migration.status, migration.running
     done, all_runs = status.count(Kind.RUN, State.DONE), status.count(Kind.RUN)
-    arrived = f"{readable.number(done)} of {readable.counted(all_runs, 'run')} arrived whole."
     last = migration.sessions[-1] if migration.sessions else None
+    found = all_runs
+    if last is not None and last.exit_status in (None, INTERRUPTED):
+        # The ledger knows those that were begun; the transfer had listed more.
+        found = max(all_runs, last.last.runs_found)
+    arrived = f"{readable.number(done)} of {readable.counted(found, 'run')} arrived whole."
     if running is not None:
         return Verdict(tone="open", title="Under way", text=_so_far(running))
     if last is not None and last.error and last.exit_status != 0:

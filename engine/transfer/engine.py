@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -29,7 +28,7 @@ from engine.transfer.ledger.identity import IdMap
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.ledger import open_ledger
 from engine.transfer.ledger.memos import Memos
-from engine.transfer.ledger.old_ledgers import Inheritance, OldLedger
+from engine.transfer.ledger.old_ledgers import inherited
 from engine.transfer.ledger.sharing import Sharing
 from engine.transfer.options import Options, Result
 from engine.transfer.pipeline import Pipeline
@@ -95,16 +94,13 @@ class Engine:
                     examples=self._result.loss_examples,
                 ),
             )
-            old_ledger = self._options.old_ledger
-            inheritance = None
-            if old_ledger is not None:
-                inheritance = Inheritance(
-                    await anyio.to_thread.run_sync(OldLedger.read, old_ledger),
-                    self._source,
-                    self._destination,
-                    self._result,
-                    self._options.artifacts,
-                )
+            inheritance = await inherited(
+                self._options.old_ledger,
+                self._source,
+                self._destination,
+                self._result,
+                self._options.artifacts,
+            )
             findings = Findings()
             ledger = await findings.enter(
                 stack,

@@ -121,6 +121,13 @@ class Findings:
             self.not_verified.append(item)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing at all to compare."""
+        counts = self.counts
+        seen = self.runs_found or counts.collections or counts.sweeps or counts.reports
+        return not seen and not self.difference_count and not self.not_verified_count
+
+    @property
     def exit_status(self) -> int:
         """0 if all that was compared is the same, and all could be compared; else 1."""
         return 1 if self.difference_count or self.errors else 0

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
+from engine.errors import ConfigError
 from engine.records import Loss
 from engine.transfer.options import Result
 from engine.verify.findings import Findings
@@ -21,6 +23,86 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "path_refused": "rename the file at the source",
     "row_too_long": "the destination takes no row that long",
 }
+
+
+KINDS: Final = frozenset(
+    {
+        "alias_dropped",
+        "alias_renamed",
+        "artifact_renamed",
+        "artifact_root_absent",
+        "artifact_unfinished",
+        "collection_recreated",
+        "config_key_renamed",
+        "config_oversized",
+        "config_renamed",
+        "console_without_times",
+        "custom_chart_left",
+        "dataset_missing",
+        "digest_changed",
+        "experiment_unreadable",
+        "file_of_the_server",
+        "history_rows_missing",
+        "inf_from_dbl_max",
+        "key_renamed",
+        "link_dropped",
+        "link_renumbered",
+        "listing_moved",
+        "listing_unsteady",
+        "log_line_too_long",
+        "metadata_nested",
+        "metric_renamed",
+        "name_not_utf8",
+        "nul_replaced",
+        "password_redacted",
+        "path_refused",
+        "path_renamed",
+        "portfolio_dropped",
+        "producer_missing",
+        "project_renamed",
+        "projects_merged",
+        "reference_renamed",
+        "reference_unresolved",
+        "report_file_missing",
+        "report_overwritten",
+        "report_reference_unresolved",
+        "row_too_long",
+        "run_id_changed",
+        "special_file_skipped",
+        "state_not_representable",
+        "steps_resequenced",
+        "summary_too_long",
+        "sweep_dropped",
+        "sweep_finished",
+        "symlink_skipped",
+        "system_metrics_thinned",
+        "tag_dropped",
+        "tag_renamed",
+        "text_not_utf8",
+        "timestamp_merged",
+        "use_dropped",
+        "user_renamed",
+        "value_coerced",
+        "version_deduplicated",
+        "workspace_left",
+    }
+)
+"""All kinds under which the systems of this package record a change."""
+
+
+def check_kinds(accepted: Collection[str]) -> None:
+    """Whether there are such kinds.
+
+    Raises:
+        ConfigError: there are not, so that nothing would be accepted; the nearest ones are named.
+    """
+    for kind in sorted({*accepted} - KINDS):
+        near = get_close_matches(kind, KINDS, n=3)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ConfigError(
+            f"--accept {kind}: there is no such kind of change",
+            remedy=f"{meant}there are {', '.join(sorted(KINDS))}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ def test_what_failed_is_in_the_ledger_and_comes_the_next_time(
     assert {failure.item for failure in failures} == {str(kind)}
     told = [(one.kind, one.cause.message) for one in world.status().failures]
     assert told == [(kind, "HTTP 400: the spec is refused")]
+    (example, *_) = world.status().failures[0].examples
+    assert example.subject.removeprefix(f"{A}/{PROJECT}/"), "which one it is"
     world.plug.mutation = None
     assert world.move().failures == []
     assert world.status().failures == ()

@@ -14,7 +14,7 @@ from engine.reports import Sweep, View
 from engine.transfer.ledger.holder import Holder
 from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.ledger import Ledger
-from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of
+from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of, report_key
 from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.store import Cause, Item, RunKey
 from engine.transfer.ledger.trail import artifact_line, run_line
@@ -181,7 +181,7 @@ class Journal(Proofs):
         """What earlier transfers proved of a sweep or a view."""
         if not self._incremental:
             return KnownReport()
-        kind, name = _report_key(made)
+        kind, name = report_key(made)
         for item in await self._ledger.notes(made.namespace.path, "", kind, name):
             # One that failed later is still where it was brought before.
             if item.name == name and item.note is not None and item.destination == destination.path:
@@ -297,11 +297,6 @@ def collection_key(collection: Collection) -> str:
     return f"{collection.type}/{collection.name}"
 
 
-def _report_key(made: Sweep | View) -> tuple[Kind, str]:
-    """Titles change; the id is what tells those of a project apart."""
-    return (Kind.SWEEP, made.id) if isinstance(made, Sweep) else (Kind.REPORT, f"{made.kind}/{made.id}")
-
-
 def _report_item(
     made: Sweep | View,
     destination: Namespace,
@@ -311,7 +306,7 @@ def _report_item(
     content: str | None = None,
     error: EngineError | None = None,
 ) -> Item:
-    kind, name = _report_key(made)
+    kind, name = report_key(made)
     return Item(
         kind=kind,
         project=made.namespace.path,

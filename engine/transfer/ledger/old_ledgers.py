@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import anyio.to_thread
 import orjson
 
 from engine.errors import ConfigError
@@ -146,3 +147,17 @@ class Inheritance:
                         return False
         self.result.runs_inherited += 1
         return True
+
+
+async def inherited(
+    directory: Path | None, source: Source, destination: Destination, result: Result, artifacts: bool
+) -> Inheritance | None:
+    """What an old ledger in a directory proves; None without a directory.
+
+    Raises:
+        ConfigError: there is none, or the destination cannot be asked.
+    """
+    if directory is None:
+        return None
+    ledger = await anyio.to_thread.run_sync(OldLedger.read, directory)
+    return Inheritance(ledger, source, destination, result, artifacts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.records import Json, Namespace, Run
+from engine.reports import Sweep, View
 from engine.transfer.ledger.schema import MEMOS, Kind, State
 from engine.transfer.ledger.store import Item
 
@@ -118,6 +119,27 @@ class Proofs:
             },
             artifacts={item.name: item.content for item in done if item.kind is Kind.ARTIFACT},
         )
+
+    async def whole(
+        self, project: Namespace, destination: Namespace | None
+    ) -> Mapping[tuple[Kind, str], str | None]:
+        """The content of what arrived of a project and belongs to no run, by kind and name.
+
+        Args:
+            destination: as for ``known``.
+        """
+        if not self._incremental:
+            return {}
+        return {
+            (item.kind, item.name): item.content
+            for item in await self._records.items(project.path, "")
+            if item.state is State.DONE and (destination is None or item.destination == destination.path)
+        }
+
+
+def report_key(made: Sweep | View) -> tuple[Kind, str]:
+    """What tells the sweeps and views of a project apart: titles change, ids do not."""
+    return (Kind.SWEEP, made.id) if isinstance(made, Sweep) else (Kind.REPORT, f"{made.kind}/{made.id}")
 
 
 def proof_of(run: Run) -> str | None:

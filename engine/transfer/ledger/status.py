@@ -216,7 +216,8 @@ class _Group:
 def _causes(connection: sa.Connection, migration: int) -> list[Failures]:
     # A run that failed because of its parts has no cause of its own.
     said = (ITEM.c.error_kind, ITEM.c.error_side, ITEM.c.error, ITEM.c.remedy, ITEM.c.kind)
-    subject = ITEM.c.project + "/" + ITEM.c.run
+    # What belongs to no run has a name of its own.
+    subject = ITEM.c.project + "/" + sa.case((ITEM.c.run == "", ITEM.c.name), else_=ITEM.c.run)
     count = sa.func.count()
     query = (
         sa.select(

@@ -80,6 +80,9 @@ class Plan:
         points, rows: of histories; rows are what the destination will make of the points.
         files: of runs, outside of artifacts.
         artifacts: versions; ``artifact_files`` are their files, ``references`` their entries without bytes.
+        collections: of artifact versions, where they go by these, that have something new.
+        versions: new ones in them, also of runs that are gone or arrived before.
+        sweeps, reports: that are new or changed; drafts and saved views are reports.
         bytes: of files and artifacts.
         largest_bytes: the largest single file, and ``largest_file`` its name.
         spool_bytes: temporary data on this machine at most, at any time.
@@ -106,6 +109,10 @@ class Plan:
     artifacts: Amount
     artifact_files: Amount
     references: Amount
+    collections: Amount
+    versions: Amount
+    sweeps: Amount
+    reports: Amount
     bytes: Amount
     largest_bytes: int
     largest_file: str | None
@@ -117,6 +124,12 @@ class Plan:
     sampled: int | None
     basis: tuple[str, ...]
     planning_s: float
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether all that is there arrived earlier."""
+        others = (self.collections, self.sweeps, self.reports)
+        return not self.runs_to_move and not any(amount.about for amount in others)
 
     def as_json(self) -> dict[str, Json]:
         return {"type": "plan", **asdict(self)}

@@ -25,17 +25,19 @@ from engine.errors import ConfigError, EngineError
 from engine.fingerprints import ContentFingerprint
 from engine.protocols import Destination, Foretelling, Source, Unreadable
 from engine.records import Namespace, Project, Run
+from engine.transfer.checks import Checks
 from engine.transfer.context import Context, Counters, LossLedger
 from engine.transfer.ledger.journal import artifact_key
+from engine.transfer.ledger.old_ledgers import inherited
 from engine.transfer.ledger.proofs import Known, Proofs
 from engine.transfer.ledger.reading import LedgerReader, read_ledger
-from engine.transfer.options import Options
+from engine.transfer.options import Options, Result
 from engine.transfer.planning.measuring import DESTINATION, Failures, Measurer, PlannedRun
-from engine.transfer.planning.obstacles import obstacles
 from engine.transfer.planning.plan import Plan
 from engine.transfer.planning.preflight import Findings, Sides, existing, open_sides
 from engine.transfer.planning.sampling import Reservoir
 from engine.transfer.planning.summing import Seen, plan_of
+from engine.transfer.planning.wholes import WholesLook
 
 Progress: TypeAlias = Callable[[int], object]
 
@@ -70,6 +72,7 @@ async def make_plan(
         spool = options.spool or Path(tempfile.gettempdir())
         options = replace(options, patience_s=min(options.patience_s, PATIENCE_S))
         context = options.context(spool, Counters(), LossLedger())
+        inheritance = await inherited(options.old_ledger, source, destination, Result(), options.artifacts)
         findings = Findings()
         findings.errors += _unwritable(options.state_dir)
         reading = read_ledger(source.uri, destination.uri, state_dir=options.state_dir, url=options.ledger)
@@ -83,11 +86,12 @@ async def make_plan(
             findings,
             state_dir=options.state_dir,
         )
-        planner = Planner(source, destination, options, context, sides, _proofs(records, options), progress)
-        if options.artifacts:
-            # What is asked for this is asked by a transfer, too.
-            seen = planner.seen
-            seen.obstacles = await obstacles(source, destination, sides, seen.failures)
+        proofs = _proofs(records, options)
+        checks = Checks(source, inheritance=inheritance)
+        planner = Planner(source, destination, options, context, sides, proofs, checks, progress)
+        # What is asked for this is asked by a transfer, too.
+        wholes = WholesLook(source, destination, options, sides, proofs, planner.seen.failures)
+        planner.seen.wholes = await wholes.look()
         await (planner.look_at_all() if sample is None else planner.look_at_some(sample))
         return plan_of(planner.seen, options, time.monotonic() - began)
 
@@ -125,6 +129,7 @@ class Planner:
         context: Context,
         sides: Sides,
         proofs: Proofs | None,
+        checks: Checks,
         progress: Progress,
     ) -> None:
         self._source = source
@@ -132,6 +137,7 @@ class Planner:
         self._options = options
         self._context = context
         self._proofs = proofs
+        self._checks = checks
         self._progress = progress
         self._listed = 0
         failures = Failures()
@@ -189,6 +195,8 @@ class Planner:
             return None
         namespace = self._target(project)
         known = await self._proofs.known(run, namespace) if self._proofs is not None else Known()
+        if namespace is not None:
+            known = await self._checks.of(run, namespace, known)
         if known.complete and not (self._options.recheck_artifacts and await self._changed(run, known)):
             self.seen.arrived += 1
             return None

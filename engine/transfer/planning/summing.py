@@ -22,6 +22,7 @@ from engine.transfer.planning.measuring import (
 )
 from engine.transfer.planning.plan import Amount, ExpectedLoss, Plan, PlannedProject
 from engine.transfer.planning.preflight import MIB, ROOM_REMEDY, Sides, existing
+from engine.transfer.planning.wholes import Wholes
 
 LISTING = "source listing"
 HISTORIES = "source histories"
@@ -44,7 +45,7 @@ class Seen:
         arrived: runs that are left out.
         live: runs to move that go on at the source.
         requests: to the destination, for what is listed of runs.
-        obstacles: collections that cannot be brought as they are, or would have others deleted for them.
+        wholes: what belongs to no single run.
         losses: of what is listed; those of the parts too, unless only a sample of them was looked at.
     """
 
@@ -56,7 +57,7 @@ class Seen:
     arrived: int = 0
     live: int = 0
     requests: Counter[str] = field(default_factory=Counter)
-    obstacles: tuple[Problem, ...] = ()
+    wholes: Wholes = field(default_factory=Wholes)
     losses: LossLedger = field(init=False)
     losses_by_measuring: LossLedger = field(default_factory=LossLedger)
     asked_by_listing: int = 0
@@ -92,7 +93,7 @@ def plan_of(seen: Seen, options: Options, planning_s: float) -> Plan:
     return Plan(
         source=seen.sides.source,
         destination=seen.sides.destination,
-        warnings=(*seen.sides.warnings, *seen.obstacles, *_room(seen)),
+        warnings=(*seen.sides.warnings, *seen.wholes.obstacles, *_room(seen)),
         projects=tuple(_projects(seen)),
         runs_found=sum(counts.found for counts in seen.counts.values()),
         runs_to_move=seen.to_move,
@@ -104,6 +105,10 @@ def plan_of(seen: Seen, options: Options, planning_s: float) -> Plan:
         artifacts=seen.amount("artifacts"),
         artifact_files=seen.amount("artifact_files"),
         references=seen.amount("references"),
+        collections=Amount(seen.wholes.collections),
+        versions=Amount(seen.wholes.versions),
+        sweeps=Amount(seen.wholes.sweeps),
+        reports=Amount(seen.wholes.reports),
         bytes=size,
         largest_bytes=largest,
         largest_file=name,
@@ -210,6 +215,10 @@ def _basis(seen: Seen, options: Options) -> Iterator[str]:
             f"histories, files and artifacts of {seen.measurer.tallies.runs:,} runs were looked at, chosen "
             f"by chance, and stand for all {seen.to_move:,}; ± is two standard errors"
         )
+    if seen.wholes.collections:
+        yield "of versions in collections, files and bytes are counted where runs to move made them"
+    if seen.wholes.sweeps or seen.wholes.reports:
+        yield "requests are without those of sweeps and reports: one for each, and for each file in them"
     left_out = [part for part in ("history", "files", "artifacts") if part not in options.parts]
     if left_out:
         yield f"left out as asked: {', '.join(left_out)}"
