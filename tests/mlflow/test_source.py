@@ -200,6 +200,14 @@ async def test_a_limit_and_a_date_cut_the_list(store: Store):
         assert (await labelled(source, Selection(since=1_700_000_001_123))).keys() == {"sweep-1", "sweep-2"}
 
 
+async def test_runs_that_go_on_can_be_left_out(store: Store):
+    async with opened(store.uri) as source:
+        everything, ended = await labelled(source), await labelled(source, Selection(live=False))
+    left = {label for label, run in everything.items() if run.state.is_live}
+    assert "still-running" in left
+    assert not left & ended.keys()
+
+
 async def test_artifacts_of_a_run_are_one_artifact_with_a_name_of_its_own(store: Store):
     async with opened(store.uri) as source:
         runs = await labelled(source)
