@@ -420,6 +420,7 @@ class SystemOptions:
         ids: ``keep``, ``suffix`` or ``new``: what becomes of the ids of runs; see ``docs/ledger.md``.
         experiments_as: ``project`` or ``group``: what an MLflow experiment becomes in W&B; None: by the URI.
         recreate: delete a collection of artifact versions whose numbers cannot be kept otherwise.
+        materialise: fetch what entries of artifacts refer to, and bring it as files.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -428,6 +429,7 @@ class SystemOptions:
     experiments_as: str | None = None
     ids: str = "keep"
     recreate: bool = False
+    materialise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def migrate(
     ids: asked.Ids = "keep",
     recreate: asked.Recreate = False,
     old_ledger: asked.OldLedger = None,
+    materialise: asked.Materialise = False,
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
     concurrency: asked.Concurrency = None,
@@ -162,7 +163,11 @@ def migrate(
         command=arguments.invocation(),
     )
     origin = asked.source_of(
-        source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
+        source,
+        key_variable=source_api_key_env,
+        parse_params=parse_params,
+        artifact_root=artifact_root,
+        materialise=materialise,
     )
     origin = remapped(origin, mapping)
     target = asked.destination_of(

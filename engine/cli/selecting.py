@@ -129,6 +129,15 @@ Ids: TypeAlias = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Materialise: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--materialise",
+        help="Fetch what artifacts only refer to by http, https, s3 or file, from this machine and with its "
+        "credentials, and bring it as files. What cannot be had, or changed, stays a reference and is told.",
+        rich_help_panel=HOW,
+    ),
+]
 Recreate: TypeAlias = Annotated[
     bool,
     typer.Option(
@@ -301,7 +310,12 @@ def mapping_of(path: Path | None) -> Remapping:
 
 
 def source_of(
-    uri: str, *, key_variable: str | None, parse_params: bool, artifact_root: list[str] | None
+    uri: str,
+    *,
+    key_variable: str | None,
+    parse_params: bool,
+    artifact_root: list[str] | None,
+    materialise: bool = False,
 ) -> Source:
     """The source that was named.
 
@@ -315,6 +329,7 @@ def source_of(
             api_key=arguments.secret(key_variable, "--source-api-key-env"),
             parse_params=parse_params,
             artifact_roots=arguments.pairs(artifact_root or (), "--artifact-root"),
+            materialise=materialise,
         ),
     )
 

@@ -70,6 +70,7 @@ def verify(
     map_file: asked.MapFile = None,
     experiments_as: asked.ExperimentsAs = None,
     ids: asked.Ids = "keep",
+    materialise: asked.Materialise = False,
     parse_params: asked.ParseParams = False,
     artifact_root: asked.ArtifactRoots = None,
     concurrency: asked.Concurrency = None,
@@ -126,7 +127,11 @@ def verify(
         raise typer.Exit(run_async(lambda: _recheck(told, target, options, console, json=json)))
     assert source is not None
     origin = asked.source_of(
-        source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
+        source,
+        key_variable=source_api_key_env,
+        parse_params=parse_params,
+        artifact_root=artifact_root,
+        materialise=materialise,
     )
     origin = remapped(origin, mapping)
     target = asked.destination_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -35,11 +35,12 @@ from engine.selection import Chosen
 from engine.transfer.context import Context
 from engine.wandb import uri
 from engine.wandb.client import Identity, WandbClient, connect
-from engine.wandb.reading import artifacts, files, renaming, reports
+from engine.wandb.reading import artifacts, files, materialising, renaming, reports
 from engine.wandb.reading.client_ids import ClientIds
 from engine.wandb.reading.collections import SEQUENCE, list_collections, read_collection
 from engine.wandb.reading.history import read_history
 from engine.wandb.reading.logs import read_console, read_system_metrics
+from engine.wandb.reading.materialising import Materialiser
 from engine.wandb.reading.portfolios import list_portfolios, read_portfolio
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
@@ -70,11 +71,18 @@ class WandbSource:
         self._context: Context
         self._identity: Identity
         self._client_ids: ClientIds
+        self._materialiser: Materialiser | None = None
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         key = self._options.api_key
-        async with connect(self._location.base_url, key, context, self._side) as client:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                connect(self._location.base_url, key, context, self._side)
+            )
+            if self._options.materialise:
+                strangers = Materialiser.open(context, self._side)
+                self._materialiser = await stack.enter_async_context(strangers)
             self._client, self._context = client, context
             self._client_ids = ClientIds(client, context)
             self._identity = await client.identify()
@@ -251,12 +259,21 @@ class WandbSource:
         # Of a copy that is checked, what is wrong is found entry by entry.
         as_it_is = self._side is Side.DESTINATION
         async with aclosing(artifacts.list_entries(self._client, artifact, as_it_is=as_it_is)) as found:
-            async for entry in found:
-                yield entry
+            told = found
+            if self._materialiser is not None:
+                told = self._materialiser.entries(found, f"artifact {artifact.name}:v{artifact.version}")
+            async with aclosing(told) as entries:
+                async for entry in entries:
+                    yield entry
 
     async def read(self, blob: Blob, offset: int = 0) -> AsyncGenerator[bytes]:
         """The bytes of a file of a run, of an artifact or of a report."""
         kind = orjson.loads(blob.locator)[0]
-        async with aclosing(_READERS[kind](self._client, blob, offset)) as pieces:
+        if kind == materialising.KIND:
+            assert self._materialiser is not None
+            read = self._materialiser.read(blob, offset)
+        else:
+            read = _READERS[kind](self._client, blob, offset)
+        async with aclosing(read) as pieces:
             async for piece in pieces:
                 yield piece
