@@ -13,6 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+import anyio
+
 from engine.errors import NotFound
 from engine.fanout import for_each
 from engine.protocols import CollectionSource
@@ -55,7 +57,8 @@ class CollectionsCheck:
     workers: int
     roots: list[CertifiedObject] = field(default_factory=list)
     _here: dict[Namespace, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
-    _runs: dict[RunRef, Run | None] = field(default_factory=dict)
+    _claimed: dict[RunRef, bool | None] = field(default_factory=dict)
+    _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def compare(self, projects: Sequence[Project]) -> None:
         """All of them.
@@ -120,8 +123,8 @@ class CollectionsCheck:
 
     async def _other(self, listed: Collection) -> None:
         found, versions = await self.there.collection(listed)
-        makers = await self.runs({one.made_by for one in versions if one.made_by is not None})
-        if any(run is not None and self.audit.claims(run) for run in makers.values()):
+        makers = await self.claimed({one.made_by for one in versions if one.made_by is not None})
+        if any(makers.values()):
             detail = f"is in {found.namespace}, with versions of runs of the source, which does not have it"
             self.scope.differ("extra", COLLECTION, detail, f"artifact {found.name}")
 
@@ -131,18 +134,22 @@ class CollectionsCheck:
             return None
         return self.audit.run_here(run, self.targets[run.namespace])
 
-    async def runs(self, wanted: Some[RunRef]) -> dict[RunRef, Run | None]:
-        """What the destination has of its runs; each is asked for once."""
-        asked: dict[Namespace, list[str]] = defaultdict(list)
-        for ref in sorted({*wanted} - self._runs.keys()):
-            asked[ref.namespace].append(ref.id)
-            self._runs[ref] = None
-        for namespace, ids in asked.items():
-            async with aclosing(self.audit.runs(namespace, ids)) as runs:
-                async for run in runs:
-                    if isinstance(run, Run):
-                        self._runs[RunRef(namespace, run.id)] = run
-        return {ref: self._runs[ref] for ref in wanted}
+    async def claimed(self, wanted: Some[RunRef]) -> dict[RunRef, bool | None]:
+        """Whether these runs say that they came from the source; None for those that are not there.
+
+        Each is asked for once, by whichever collection comes first.
+        """
+        async with self._asking:
+            asked: dict[Namespace, list[str]] = defaultdict(list)
+            for ref in sorted({*wanted} - self._claimed.keys()):
+                asked[ref.namespace].append(ref.id)
+                self._claimed[ref] = None
+            for namespace, ids in asked.items():
+                async with aclosing(self.audit.runs(namespace, ids)) as runs:
+                    async for run in runs:
+                        if isinstance(run, Run):
+                            self._claimed[RunRef(namespace, run.id)] = self.audit.claims(run)
+            return {ref: self._claimed[ref] for ref in wanted}
 
 
 @dataclass(slots=True)
@@ -193,10 +200,10 @@ class _VersionsCheck:
             scope.differ("changed", "created by", detail, subject, _maker(version))
 
     async def _compare_users(self, version: Version, found: Version, subject: str) -> None:
-        scope, audit = self.all.scope, self.all.audit
+        scope = self.all.scope
         here = {run: self.all.here(run) for run in version.used_by}
         wanted = {place for place in here.values() if place is not None}
-        unknown = await self.all.runs(wanted.symmetric_difference(found.used_by))
+        unknown = await self.all.claimed(wanted.symmetric_difference(found.used_by))
         for run, place in here.items():
             if place is None or (place in unknown and unknown[place] is None):
                 detail = f"used by {_named(run)}, which is not at the destination"
@@ -205,20 +212,18 @@ class _VersionsCheck:
                 detail = f"used by {_named(place)}: this edge is missing"
                 scope.differ("missing", "used by", detail, subject, run.id)
         for place in sorted({*found.used_by} - wanted) if self.all.complete else ():
-            run_there = unknown[place]
             # What people do with it at the destination is nobody's business.
-            if run_there is not None and audit.claims(run_there):
+            if unknown[place]:
                 detail = f"used by {_named(place)}: the source has no such edge"
                 scope.differ("extra", "used by", detail, subject, place.id)
 
     async def _is_there(self, run: RunRef) -> bool:
-        return (await self.all.runs([run]))[run] is not None
+        return (await self.all.claimed([run]))[run] is not None
 
     async def _extra(self, found: Version, subject: str) -> None:
         """A version that the source does not have, unless a run made it that came from elsewhere."""
         if found.made_by is not None:
-            maker = (await self.all.runs([found.made_by]))[found.made_by]
-            if maker is not None and not self.all.audit.claims(maker):
+            if (await self.all.claimed([found.made_by]))[found.made_by] is False:
                 return
         detail = f"is in {self.namespace}; the source does not have it"
         self.all.scope.differ("extra", "artifact", detail, subject, _maker(found))

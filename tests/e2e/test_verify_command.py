@@ -302,6 +302,27 @@ def test_strict_refuses_a_change_unless_it_is_accepted(
 # -- what is hard to move --------------------------------------------------------------------------
 
 
+def test_a_kind_that_does_not_exist_is_refused_before_anything_is_moved(
+    engine: Commands, store: Store, server: RunningSandbox
+) -> None:
+    target = Target(server.url, server.api_key, "e2e", "never-begun")
+    outcome = engine.migrate(store, target, "--strict", "--accept", "step_resequenced")
+    assert outcome.status == 2
+    assert "did you mean steps_resequenced" in outcome.text
+    assert "runs arrived" not in outcome.text
+
+
+def test_where_there_is_nothing_nothing_is_certified(
+    engine: Commands, store: Store, server: RunningSandbox, tmp_path: Path
+) -> None:
+    target = Target(server.url, server.api_key, "e2e", "nothing")
+    chosen = ("--filter", "attributes.run_id = 'nosuch'", "--certificate", str(tmp_path / "proof.json"))
+    outcome = engine.migrate(store, target, "--verify", "full", *chosen)
+    assert outcome.status == 0, outcome.text
+    assert "there is no certificate" in outcome.text
+    assert not (tmp_path / "proof.json").exists()
+
+
 def test_a_copy_of_a_hostile_store_has_no_differences(stores: Path, server: RunningSandbox) -> None:
     store = hostile.hostile_store(stores / "hostile-verified")
     target = Target(server.url, server.api_key, "e2e")

@@ -7,11 +7,15 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
-from engine import Options, Selection
+from engine import Options, Selection, open_destination, open_source
+from engine.protocols import SystemOptions
 from engine.sandbox import Account
 from engine.transfer.options import Result
+from engine.verify.findings import Level
+from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.by_hand import RUN, at_destination, at_source, delete, log, versions
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
@@ -95,6 +99,21 @@ def test_without_a_ledger_all_is_found_to_be_there(pair: Pair) -> None:
     before = pair.holds(PROJECT)
     assert pair.move(PROJECT, PROJECT).failures == []
     assert pair.holds(PROJECT) == before
+
+
+@pytest.mark.usefixtures("arrived")
+def test_a_verification_by_bytes_finds_nothing(pair: Pair) -> None:
+    origin, goal = pair.source, pair.target
+    verifier = Verifier(
+        open_source(f"wandb:{origin.url}/{A}/{PROJECT}", SystemOptions(api_key=origin.api_key)),
+        open_destination(f"wandb:{goal.url}/{B}/{PROJECT}", SystemOptions(api_key=goal.api_key)),
+        VerifyOptions(level=Level.DEEP),
+    )
+    findings = anyio.run(verifier.run)
+    assert [str(difference) for difference in findings.differences] == []
+    assert findings.not_verified == []
+    assert findings.declared.counts["producer_missing"] == 2
+    assert findings.counts.collections > 5
 
 
 @pytest.mark.usefixtures("arrived")
