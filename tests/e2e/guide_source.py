@@ -14,10 +14,13 @@ import wandb
 
 ENTITY = "guide"
 PROJECT = "export"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def main(directory: Path) -> None:
     os.chdir(directory)
+    # As in a clone of a repository, which the client would find by itself.
+    os.environ |= {"WANDB_GIT_COMMIT": COMMIT, "WANDB_GIT_REMOTE_URL": "https://example.com/code.git"}
     for number, name in enumerate(("foo", "bar", "baz")):
         trained(name, number)
     with wandb.init(project=PROJECT, id="reads", config={"experiment_name": "reads"}) as run:

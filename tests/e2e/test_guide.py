@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import wandb
@@ -21,7 +22,7 @@ import engine
 import engine.sync
 from engine.cli.main import app
 from engine.sandbox import Account
-from tests.e2e.guide_source import ENTITY, PROJECT
+from tests.e2e.guide_source import COMMIT, ENTITY, PROJECT
 from tests.servers import RunningSandbox, running_sandbox
 from tests.wandb.conftest import run_sdk
 
@@ -74,6 +75,14 @@ def test_read_a_run(api: engine.sync.Api, sdk: wandb.Api):
     assert ours.config == theirs.config == {"experiment_name": "foo", "lr": 0.1, "layers": {"width": 64}}
     assert dict(ours.summary) == dict(theirs.summary_metrics)
     assert (ours.state, ours.name, ours.id) == (theirs.state, theirs.name, theirs.id)
+
+
+def test_understand_the_attributes_of_a_run(api: engine.sync.Api, sdk: wandb.Api):
+    """The guide shows what is in a config, and what the client adds to a summary."""
+    ours, theirs = api.run(FOO), sdk.run(FOO)
+    assert {"_runtime", "_step", "_timestamp", "_wandb", "accuracy", "loss", "val_acc"} == set(ours.summary)
+    assert ours.summary["_wandb"] == theirs.summary_metrics["_wandb"]
+    assert (ours.url, ours.tags, ours.path) == (theirs.url, theirs.tags, theirs.path)
 
 
 def test_get_the_starting_time_of_a_run(api: engine.sync.Api, sdk: wandb.Api):
@@ -272,6 +281,23 @@ def test_update_a_metric_after_the_run(api: engine.sync.Api, sdk: wandb.Api):
     assert sdk.run(f"{PATH}/bar").summary_metrics["accuracy"] == 0.9
 
 
+def test_update_a_metric_with_a_histogram(api: engine.sync.Api, sdk: wandb.Api):
+    """W&B's own value is stored as the SDK stores it."""
+    histogram = wandb.Histogram(np.array([0.1, 0.2, 0.2, 0.9]), num_bins=4)
+    for source, name in ((api, "ours"), (sdk, "theirs")):
+        run = source.run(f"{PATH}/bar")
+        run.summary[name] = histogram
+        run.summary.update()
+    summary = api.run(f"{PATH}/bar").summary
+    assert summary["ours"]["_type"] == "histogram"
+    assert summary["ours"] == summary["theirs"]
+
+
+def test_update_summary_metrics_with_a_dict(api: engine.sync.Api, sdk: wandb.Api):
+    api.run(f"{PATH}/bar").summary.update({"key": np.float32(0.5)})
+    assert sdk.run(f"{PATH}/bar").summary_metrics["key"] == 0.5
+
+
 def test_rename_a_metric_after_the_run(api: engine.sync.Api, sdk: wandb.Api):
     run = api.run(f"{PATH}/bar")
     run.summary["new_name"] = run.summary["loss"]
@@ -338,6 +364,11 @@ def test_read_a_report(api: engine.sync.Api, sdk: wandb.Api):
     assert {block["type"] for block in ours.blocks} == {"heading", "paragraph", "panel-grid"}
     assert len(ours.sections) == 1
     assert (ours.url, ours.updated_at) == (theirs.url, theirs.updated_at)
+
+
+def test_get_the_latest_git_commit(api: engine.sync.Api, sdk: wandb.Api):
+    assert api.run(FOO).commit == sdk.run(FOO).commit == COMMIT
+    assert {run.commit for run in api.runs(PATH)} == {COMMIT}
 
 
 def test_errors_have_their_cause(api: engine.sync.Api, sdk: wandb.Api):
