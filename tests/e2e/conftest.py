@@ -31,7 +31,7 @@ def _sdk_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
-    account = Account("e2e", teams=("team-projects", "team-hostile", "team-names"))
+    account = Account("e2e", teams=("team-projects", "team-hostile", "team-names", "team-mapped"))
     with running_sandbox(tmp_path_factory.mktemp("sandbox"), accounts=[account]) as running:
         yield running
 

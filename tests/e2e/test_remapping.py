@@ -27,7 +27,7 @@ from tests.stores import ordinary_store, sqlite_store
 MAPPING = r"""
 version: 1
 namespaces:
-  vision/resnet: team-names/seeing
+  vision/resnet: team-mapped/seeing
   re:(text): e2e/words-\1
 users: {ada: lovelace}
 tags: {trial: attempt}
@@ -55,12 +55,12 @@ def test_all_arrives_under_its_new_names_and_is_verified(
     strict = ["--verify", "full", "--strict", "--accept", "state_not_representable"]
     plan = command("plan", *arguments, environ=key)
     assert plan.status == 0, plan.text
-    assert "team-names/seeing" in plan.text
+    assert "team-mapped/seeing" in plan.text
     done = command("migrate", *arguments, *strict, environ=key)
     assert done.status == 0, done.text
     assert "metric_renamed" in done.text
 
-    runs = {run.name: run for run in reader.project("team-names", "seeing").values()}
+    runs = {run.name: run for run in reader.project("team-mapped", "seeing").values()}
     assert set(runs) == {"sweep 1", "trial 0", "trial 1", "trial 2", "grandchild"}
     trial = runs["trial 1"]
     assert trial.config["learning_rate"] == "0.1"
@@ -111,7 +111,7 @@ def test_explain_says_which_rule_is_about_a_name(tmp_path: Path):
 
 RENAMED = r"""
 version: 1
-namespaces: {e2e/mapped-from: team-names/mapped-to}
+namespaces: {e2e/mapped-from: team-mapped/mapped-to}
 users: {e2e: someone}
 tags: {prod: production}
 config: {lr: learning_rate}
@@ -160,13 +160,13 @@ def test_runs_of_wandb_get_new_names_with_their_definitions(
     result = anyio.run(migrate)
     assert not result.failures
     assert {kind: result.losses[kind] for kind in mapping.kinds} == dict.fromkeys(mapping.kinds, 1)
-    run = reader.project("team-names", "mapped-to", bytes_too=False)["r1"]
+    run = reader.project("team-mapped", "mapped-to", bytes_too=False)["r1"]
     assert (run.config["learning_rate"], run.tags) == (0.1, ("production", "x"))
     assert run.provenance["user"] == "someone"
     assert run.summary["train/loss"] == 1.0
     assert [row["train/loss"] for row in run.rows] == [0.0, 0.5, 1.0]
     stored = sandbox.graphql(
-        '{ project(name: "mapped-to", entityName: "team-names") { run(name: "r1") { config } } }'
+        '{ project(name: "mapped-to", entityName: "team-mapped") { run(name: "r1") { config } } }'
     )
     own = json.loads(stored["project"]["run"]["config"])
     assert own["_wandb"]["value"]["m"][0]["1"] == "train/loss"
