@@ -11,16 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engine.cli.flowing import flowing
 from engine.remapping.reading import read_mapping
 from engine.remapping.rules import SECTIONS, Rule
 
-app = typer.Typer(no_args_is_help=True, help="Look at a mapping file, as engine migrate takes it with --map.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    help="Look at a mapping file, as engine migrate takes it with --map.",
+)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A mapping, see docs/remapping.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-@app.command()
 def check(file: File, json: AsJson = False) -> None:
     """See that a mapping says nothing wrong; all that is wrong is told at once, with its line.
 
@@ -41,7 +46,6 @@ def check(file: File, json: AsJson = False) -> None:
     console.print(f"[green]nothing is wrong[/] with {escape(str(file))}", highlight=False)
 
 
-@app.command()
 def explain(
     file: File,
     key: Annotated[str, typer.Argument(metavar="KEY", help="A name at the source, of any kind.")],
@@ -82,3 +86,7 @@ def explain(
 
 def _told(rule: Rule, becomes: str) -> tuple[str, str]:
     return f"[bold]{escape(becomes)}[/]", escape(f"line {rule.line}: {rule.old} → {rule.new}")
+
+
+for _command in (check, explain):
+    app.command(help=flowing(_command))(_command)
