@@ -80,6 +80,12 @@ class Addresses:
         server = self.source.first_server if self.source is not None else None
         url = (server or "").removeprefix("wandb:")
         references = References(places=self.places, source_url=url, url=url, run_id=lambda _, run: run)
-        spec = references.of(view.spec, view.namespace).spec
-        artifacts = {told: self._uri(uri) for told, uri in view.artifacts.items()}
-        return replace(view, namespace=self.of(view.namespace), spec=spec, artifacts=artifacts)
+        told = {"spec": view.spec, "files": [[*file] for file in view.files.items()]}
+        moved = references.of(told, view.namespace).spec
+        return replace(
+            view,
+            namespace=self.of(view.namespace),
+            spec=moved["spec"],
+            artifacts={named: self._uri(uri) for named, uri in view.artifacts.items()},
+            files=dict(moved["files"]),
+        )

@@ -55,7 +55,8 @@ class ArchiveDestination:
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
         self._context = context
-        self._contents = Contents(self._layout, Blobs(self._layout))
+        self._blobs = Blobs(self._layout)
+        self._contents = Contents(self._layout, self._blobs)
         self._addresses = Addresses({}, None)
         with disk_errors(Side.DESTINATION, self.uri):
             await run_sync(self._layout.facts)
@@ -131,9 +132,9 @@ class ArchiveDestination:
     def view_writer(
         self,
         places: Mapping[Namespace, Namespace],  # noqa: ARG002
-        read: Reader,  # noqa: ARG002
+        read: Reader,
     ) -> ArchiveViewWriter:
-        return ArchiveViewWriter(self._layout, self._addresses)
+        return ArchiveViewWriter(self._layout, self._blobs, self._addresses, self._context, read)
 
     def audit(self) -> ArchiveAudit:
         return ArchiveAudit(self._rest)

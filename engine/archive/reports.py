@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,12 +12,16 @@ from typing import TypeVar
 from anyio.to_thread import run_sync
 
 from engine.archive.addresses import Addresses
+from engine.archive.blobs import PIECE, Blobs
 from engine.archive.codec import plain, record_of
 from engine.archive.keeping import DAMAGE, all_damaged, read_record, write_record
 from engine.archive.layout import Layout, disk_errors
-from engine.errors import Side
-from engine.records import Json, Namespace, Receipt
+from engine.errors import NotFound, Side
+from engine.fingerprints import fingerprint
+from engine.protocols import Reader
+from engine.records import Blob, Json, Namespace, Receipt
 from engine.reports import Sweep, View
+from engine.transfer.context import Context
 
 KeptT = TypeVar("KeptT", Sweep, View)
 
@@ -31,14 +36,40 @@ def _key(kind: type[Sweep | View]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveViewWriter:
-    """A ``ViewWriter``. Views keep their ids, so that pointers from one to another are good as they are."""
+    """A ``ViewWriter``. Views keep their ids, so that pointers from one to another are good as they are.
+
+    The locator of a file in a report is the digest of its blob.
+    """
 
     layout: Layout
+    blobs: Blobs
     addresses: Addresses
+    context: Context
+    read: Reader
 
     async def write(self, view: View, note: Json | None, *, last: bool) -> Receipt:  # noqa: ARG002
-        # Files that are only known by their address stay at the source, and whoever restores this tells so.
-        return await keep(self.layout, self.addresses.view(replace(view, files={})))
+        # Without where the source finds its files, which may be told anew each time.
+        looks = fingerprint(replace(view, files={}), sorted(view.files))
+        if note == looks:
+            return Receipt(items=1, skipped=True, note=looks)
+        files = {address: await self._store(view, address) for address in view.files}
+        found = {address: digest for address, digest in files.items() if digest is not None}
+        receipt = await keep(self.layout, self.addresses.view(replace(view, files=found)))
+        return replace(receipt, note=looks)
+
+    async def _store(self, view: View, address: str) -> str | None:
+        """Keep a file that somebody put into a report: its digest, None if it is gone at the source."""
+        blob = Blob(path=address, locator=view.files[address])
+        try:
+            async with self.context.budget.hold(2 * PIECE), aclosing(self.read(blob)) as pieces:
+                stored = await self.blobs.put(pieces, blob)
+        except NotFound:
+            shown = address.partition("?")[0]
+            self.context.lose("report_file_missing", str(view), f"{shown} is not at the source any more")
+            return None
+        self.context.counters.bytes += stored.size
+        self.context.counters.files += 1
+        return stored.sha256
 
 
 async def keep(layout: Layout, thing: Sweep | View) -> Receipt:

@@ -44,9 +44,12 @@ from engine.records import (
     SystemInfo,
     Version,
 )
+from engine.remapping.rules import Remapping, Rules
 from engine.reports import Sweep, View
 from engine.selection import Chosen
 from engine.transfer.context import Context
+from engine.wandb.reading import renaming
+from engine.wandb.replica import is_replica
 
 T = TypeVar("T")
 
@@ -176,6 +179,16 @@ class ArchiveSource:
             locator=located,
             fingerprint=fingerprint(record["run"], record["parts"], record["artifacts"]),
         )
+
+    def renamed(self, run: Run, config: Mapping[str, str], metrics: Rules) -> Run:
+        """See ``engine.remapping.source.Renaming``: a run that was W&B's is one still."""
+        return renaming.renamed(run, config, metrics) if is_replica(run) else run
+
+    def renamed_view(self, view: View, remapping: Remapping) -> View:
+        return renaming.renamed_view(view, remapping)
+
+    def renamed_reference(self, ref: str, remapping: Remapping) -> str:
+        return renaming.renamed_reference(ref, remapping)
 
     # -- tables ----------------------------------------------------------------------------------
 

@@ -250,7 +250,7 @@ class _Rewriting:
         if source is None or target is None:
             self.unresolved[f"address {urlsplit(match[0])._replace(query='').geturl()}"] += 1
             return match[0]
-        if (link := _REPORT_LINK.search(path)) is not None and self._view_in_url(link["id"]) == link["id"]:
+        if (link := _REPORT_LINK.search(path)) is not None and not self._is_there(link["id"]):
             return match[0]
         rest = parts[2:]
         position = 0 if prefix else 1
@@ -274,13 +274,22 @@ class _Rewriting:
 
     def _view_in_url(self, shown: str) -> str:
         """Addresses have the id without the padding of base64."""
-        return self._view(shown + "=" * (-len(shown) % 4)).rstrip("=")
+        return self._view(_padded(shown)).rstrip("=")
+
+    def _is_there(self, shown: str) -> bool:
+        """Whether a view is at the destination, where it may have the id that it had; noted if not."""
+        self._view(_padded(shown))
+        return _padded(shown) in self._all.views
 
     def _view(self, view_id: str) -> str:
         if (found := self._all.views.get(view_id)) is None:
             self.links[f"report {view_id}"] += 1
             return view_id
         return found
+
+
+def _padded(shown: str) -> str:
+    return shown + "=" * (-len(shown) % 4)
 
 
 def _name(value: Json) -> str | None:
