@@ -222,9 +222,9 @@ class _VersionsCheck:
 
     async def _extra(self, found: Version, subject: str) -> None:
         """A version that the source does not have, unless a run made it that came from elsewhere."""
-        if found.made_by is not None:
-            if (await self.all.claimed([found.made_by]))[found.made_by] is False:
-                return
+        maker = found.made_by
+        if maker is not None and (await self.all.claimed([maker]))[maker] is False:
+            return
         detail = f"is in {self.namespace}; the source does not have it"
         self.all.scope.differ("extra", "artifact", detail, subject, _maker(found))
 
