@@ -16,6 +16,9 @@ from engine.wandb.reading.collections import Holding
 
 INHERIT_TTL, NO_TTL = -1, -2
 
+JOB: Final = "job"
+"""The type of what ``wandb launch`` starts (``wandb/sdk/internal/job_builder.py``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -94,6 +97,7 @@ class Facts:
             ("value_coerced", plain.coerced, "metadata values that are not finite became text"),
             ("tag_dropped", len({*artifact.tags}) - len(self._tags(artifact)), _NO_TAGS),
             ("alias_dropped", sum(not names.is_alias(alias) for alias in artifact.aliases), _NO_ALIAS),
+            ("job_source_kept", artifact.type == JOB, _JOB_SOURCE),
         ):
             if count:
                 self.place.context.lose(kind, subject, detail, count)
@@ -101,3 +105,6 @@ class Facts:
 
 _NO_TAGS: Final = "artifact tags, which this server does not keep"
 _NO_ALIAS: Final = "aliases that W&B does not take"
+_JOB_SOURCE: Final = (
+    "wandb-job.json is carried as it is: if its code is an artifact, it has the source's id of that"
+)
