@@ -70,7 +70,9 @@ def fill(entity: str, project: str) -> None:
             wr.MarkdownBlock(
                 f"A run: {url}/{entity}/{project}/runs/alone and one of [others]({url}/them/other)"
             ),
-            wr.MarkdownBlock(f"By id: {picture}, by name: wandb-artifact://{entity}/{project}/pictures:v0/a.txt"),
+            wr.MarkdownBlock(
+                f"By id: {picture}, by name: wandb-artifact://{entity}/{project}/pictures:v0/a.txt"
+            ),
             panels,
         ],
     )

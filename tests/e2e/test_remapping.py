@@ -208,8 +208,9 @@ def test_references_follow_renamed_artifacts(sandbox: RunningSandbox, tmp_path: 
     artifacts = ArtifactWriter(sandbox, project, entity="e2e")
     artifacts.log("weights", {"w.bin": b"w"}, runName="r")
     by_id = f"wandb-artifact://{base64.b64decode(artifacts.membership('weights:v0')['artifact']['id']).hex()}"
-    entry = {"digest": md5_b64(b"w"), "ref": f"{by_id}/w.bin", "size": 1}
-    digest = canonical_digest({"linked": entry["digest"]})
+    linked = md5_b64(b"w")
+    entry = {"digest": linked, "ref": f"{by_id}/w.bin", "size": 1}
+    digest = canonical_digest({"linked": linked})
     referring = artifacts.create("referring", digest, runName="r")
     artifacts.upload_manifest(referring["id"], manifest_of({"linked": entry}))
     artifacts.commit(referring["id"])
