@@ -57,6 +57,7 @@ def export(
     history: asked.History = True,
     files: asked.Files = False,
     artifacts: asked.Artifacts = False,
+    reports: asked.Reports = False,
     system_metrics: Annotated[
         bool,
         typer.Option(
@@ -110,6 +111,7 @@ def export(
         history=history,
         files=files,
         artifacts=artifacts,
+        reports=reports,
         concurrency=concurrency,
         max_rps=max_rps,
         patience_s=patience,
