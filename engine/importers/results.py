@@ -49,6 +49,11 @@ class ImportResult:
         return sum(result.runs_done for result in self._results)
 
     @property
+    def runs_live(self) -> int:
+        """Of those, runs that go on at the source, of which the next import brings the rest."""
+        return sum(result.runs_live for result in self._results)
+
+    @property
     def runs_skipped(self) -> int:
         """Runs that an earlier import brought, and that did not change since."""
         return sum(result.runs_skipped for result in self._results)

@@ -298,6 +298,7 @@ class Engine:
             requests=counters.requests,
             elapsed_s=result.elapsed_s,
             runs_skipped=result.runs_skipped,
+            runs_live=result.runs_live,
             exit_status=3 if self._error is not None else result.exit_status,
             loss_examples=tuple(
                 loss for examples in result.loss_examples.values() for loss in examples[:LOSS_EXAMPLES]

@@ -123,4 +123,5 @@ class Finished(Event):
     elapsed_s: float
     exit_status: int
     runs_skipped: int = 0
+    runs_live: int = 0
     loss_examples: tuple[Loss, ...] = ()

@@ -342,3 +342,10 @@ async def test_a_limit_is_one_of_work(tmp_path):
     result, _ = await again(origin, target, tmp_path, **asked)
     assert (result.runs_found, result.runs_done, result.runs_skipped) == (5, 1, 4)
     assert "r100" in target.written
+
+
+async def test_runs_that_go_on_are_counted_apart(tmp_path):
+    origin = MemorySource({"vision": [run(1), run(2, state=RunState.RUNNING)]})
+    async with Engine(origin, MemoryDestination(), Options(state_dir=tmp_path)) as engine:
+        (finished,) = [event async for event in engine.events() if isinstance(event, Finished)]
+    assert (finished.runs_done, finished.runs_live) == (2, 1)
