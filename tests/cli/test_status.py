@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.transfer.events import Finished, Progress
 from engine.transfer.ledger.ledger import LEDGER
 from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
+from engine.transfer.session_log import Began, session_log
 
 HERE, THERE = "mlflow:sqlite:///here.db", "wandb:https://there/team"
 
@@ -71,3 +74,18 @@ def test_looking_changes_nothing(state_dir: Path) -> None:
     before = (state_dir / LEDGER).read_bytes()
     asked("--state-dir", str(state_dir))
     assert (state_dir / LEDGER).read_bytes() == before
+
+
+def test_after_an_interruption_it_counts_what_the_transfer_had_listed(tmp_path: Path) -> None:
+    """Also runs of which nothing was begun, so that the ledger does not know them."""
+    store = Store(sqlite_url(tmp_path / LEDGER))
+    runs = [Item(kind=Kind.RUN, project="p", run=f"r{n}", state=State.DONE) for n in range(18)]
+    store.write(store.migration(HERE, THERE), runs)
+    store.close()
+    moved: dict[str, Any] = {"points": 0, "files": 0, "bytes": 0, "requests": 9, "elapsed_s": 1.0}
+    with session_log(tmp_path, Began.by_me(HERE, THERE)) as log:
+        log.see(Progress(enumerating=False, runs_found=97, runs_done=18, runs_failed=0, **moved))
+        log.see(Finished(runs_done=18, runs_failed=0, failures=0, losses={}, exit_status=130, **moved))
+    shown = asked("--state-dir", str(tmp_path))
+    assert "Interrupted" in shown
+    assert "18 of 97 runs arrived whole" in shown

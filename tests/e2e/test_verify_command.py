@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine.cli.main import main
+from engine.cli.verify import Afterwards
 from engine.sandbox import Account
 from engine.verify.findings import Level
 from tests import hostile
@@ -321,6 +325,20 @@ def test_where_there_is_nothing_nothing_is_certified(
     assert outcome.status == 0, outcome.text
     assert "there is no certificate" in outcome.text
     assert not (tmp_path / "proof.json").exists()
+
+
+def test_an_interruption_between_transfer_and_verification_is_told(
+    engine: Commands, store: Store, server: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_given: object, **_named: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep(60)
+        return 0
+
+    monkeypatch.setattr(Afterwards, "follow", interrupted)
+    outcome = engine.migrate(store, Target(server.url, server.api_key, "e2e", "between"))
+    assert outcome.status == 130
+    assert "interrupted: what arrived stays, and is not verified" in outcome.text
 
 
 def test_a_copy_of_a_hostile_store_has_no_differences(stores: Path, server: RunningSandbox) -> None:
