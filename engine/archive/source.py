@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from anyio.to_thread import run_sync
 
-from engine.archive import points, rows
+from engine.archive import points, rows, sizes
 from engine.archive.blobs import Blobs
 from engine.archive.codec import record_of
 from engine.archive.collection_reader import CollectionReader
@@ -35,6 +35,7 @@ from engine.records import (
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
+    HistorySize,
     Json,
     Portfolio,
     Project,
@@ -198,6 +199,20 @@ class ArchiveSource:
             async with aclosing(self._chunks(run, part, reader)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+    async def history_sizes(self, runs: Sequence[Run]) -> Mapping[str, HistorySize]:
+        """As they were counted; see ``engine.protocols.Measuring``."""
+        found: dict[str, HistorySize] = {}
+        for run in runs:
+            located = _located(run)
+            for part, size_of in (("history", sizes.size_of_rows), ("points", sizes.size_of_points)):
+                if (table := located.parts.get(part)) is not None:
+                    with disk_errors(self._layout.side, f"{part} of run {run.id}"):
+                        path = await run_sync(
+                            self._layout.checked, located.place.table(part), table["sha256"]
+                        )
+                        found[run.id] = await run_sync(size_of, path, table)
+        return found
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         async with aclosing(self._chunks(run, "system-metrics", rows.read_rows)) as chunks:

@@ -21,7 +21,7 @@ from engine.archive.codec import plain, record_of
 from engine.archive.layout import dumps
 from engine.archive.points import PointWriter, read_points
 from engine.archive.rows import RowWriter, read_rows
-from engine.protocols import SystemOptions, open_source
+from engine.protocols import Measuring, SystemOptions, open_source
 from engine.records import (
     Artifact,
     ArtifactEntry,
@@ -267,3 +267,26 @@ async def test_a_real_mlflow_store_comes_back(tmp_path: Path, kind: str):
     direct = await told_of(source, context, artifacts=ordinary)
     assert len(direct) > 8
     assert exact(await told_of(kept, context, artifacts=ordinary)) == exact(direct)
+
+
+async def test_lengths_of_histories_are_told_without_reading_them(tmp_path: Path):
+    store = ordinary_store(sqlite_store(tmp_path / "store"))
+    source = open_source(f"mlflow:{store.uri}")
+    kept = await archived(source, tmp_path / "archive", artifacts=False)
+    told = []
+    for side in (source, kept):
+        async with side.open(Context(spool=tmp_path)):
+            runs = [
+                run
+                async for project in side.projects(Selection())
+                async for run in side.runs(project, Selection())
+            ]
+            assert isinstance(side, Measuring)
+            sizes = await side.history_sizes([run for run in runs if isinstance(run, Run)])
+            told.append(
+                {
+                    run: (size.points, size.keys, size.lowest_step, size.highest_step)
+                    for run, size in sizes.items()
+                }
+            )
+    assert told[0] == told[1] != {}
