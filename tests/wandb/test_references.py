@@ -108,6 +108,14 @@ def test_a_report_that_is_not_there_yet_is_a_link():
     assert rewritten.links.total() == 2
 
 
+def test_a_report_may_get_the_id_that_it_had():
+    same = references()
+    same.views["Vmlldzo5"] = "Vmlldzo5"
+    rewritten = same.of({"it": f"{A}/ann/vision/reports/A--Vmlldzo5"}, OLD)
+    assert rewritten.spec["it"] == f"{B}/bea/seeing%20it/reports/A--Vmlldzo5"
+    assert not rewritten.links
+
+
 def test_internal_ids_that_are_not_known_are_asked_for():
     all_of = references()
     all_of.projects.clear()
