@@ -18,6 +18,7 @@ from engine.records import (
     ArtifactEntry,
     ConsoleLine,
     Json,
+    Link,
     Loss,
     Namespace,
     Project,
@@ -146,6 +147,14 @@ class CollectionAudit(Audit, Protocol):
 
     def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         """As what a collection of the source is found in a project of the destination."""
+        ...
+
+    def portfolio_here(self, portfolio: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        """The same of a collection of links."""
+        ...
+
+    def aliases_here(self, link: Link) -> Sequence[str]:
+        """Those aliases of a link that there can be."""
         ...
 
     def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
@@ -312,6 +321,12 @@ class AsIs:
 
     def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         return replace(collection, namespace=namespace)
+
+    def portfolio_here(self, portfolio: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        return replace(portfolio, namespace=namespace)
+
+    def aliases_here(self, link: Link) -> Sequence[str]:
+        return link.aliases
 
     def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
         return replace(run, namespace=namespace)

@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import EngineError, Unsupported
 from engine.fanout import for_each
-from engine.protocols import CollectionSource, Destination, Source, Unreadable, Verifiable
+from engine.protocols import CollectionSource, Destination, LinkSource, Source, Unreadable, Verifiable
 from engine.records import Namespace, Project, Run, RunRef, Selection
 from engine.reports import ReportSource
 from engine.transfer.background import Background
@@ -32,6 +32,7 @@ from engine.verify.audit import Audit, CollectionAudit, ReportAudit
 from engine.verify.certificate import CertificateWriter, CertifiedObject, CertifiedRun
 from engine.verify.collections import CollectionsCheck
 from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying
+from engine.verify.links import LinksCheck
 from engine.verify.merkle import Tree
 from engine.verify.reports import ReportsCheck
 from engine.verify.runs import RunCheck
@@ -232,6 +233,17 @@ class Verifier:
         if self._options.sees_all:
             await check.look_for_others(sorted({*self._targets.values()}))
         self._certify(check.roots)
+        if isinstance(source, LinkSource) and isinstance(audit.source, LinkSource):
+            links = LinksCheck(
+                scope=scope,
+                source=source,
+                there=audit.source,
+                audit=audit,
+                targets=self._targets,
+                failed=self._options.failed,
+                chosen=check.chosen,
+            )
+            await links.compare(projects)
 
     async def _compare_reports(self, scope: Scope, projects: Sequence[Project]) -> None:
         if not (isinstance(self._source, ReportSource) and isinstance(self._audit, ReportAudit)):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from engine.records import Artifact, ArtifactEntry, Json, Namespace, Run, RunRef, Version
+from engine.records import Artifact, ArtifactEntry, Json, Link, Namespace, Run, RunRef, Version
 from engine.records import Collection as ArtifactCollection
 from engine.transfer.context import Context
 from engine.verify.values import ANYTHING, Facts
@@ -91,6 +91,14 @@ class ArtifactAudit:
             name=names.artifact_name(collection.name),
             type=names.artifact_type(collection.type),
         )
+
+    def portfolio_here(self, portfolio: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
+        return ArtifactCollection(
+            namespace=namespace, name=names.portfolio_name(portfolio.name), type=portfolio.type
+        )
+
+    def aliases_here(self, link: Link) -> Sequence[str]:
+        return [alias for alias in link.aliases if names.is_alias(alias)]
 
     def run_here(self, run: RunRef, namespace: Namespace) -> RunRef:
         return RunRef(namespace, self._ids.of(Run(id=run.id, namespace=run.namespace), namespace))

@@ -17,6 +17,7 @@ PROJECT = "copied"
 _RUN = "mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id } } }"
 _DELETE = "mutation ($input: DeleteRunInput!) { deleteRun(input: $input) { clientMutationId } }"
 _USE = "mutation ($input: UseArtifactInput!) { useArtifact(input: $input) { artifact { id } } }"
+_LINK = "mutation ($input: LinkArtifactInput!) { linkArtifact(input: $input) { versionIndex } }"
 _SWEEP = "mutation ($input: UpsertSweepInput!) { upsertSweep(input: $input) { sweep { id name } } }"
 _VIEW = "mutation ($input: UpsertViewInput!) { upsertView(input: $input) { view { id } } }"
 _VERSION = "mutation ($input: UpdateArtifactInput!) { updateArtifact(input: $input) { artifact { id } } }"
@@ -106,6 +107,14 @@ class Writer:
         second = self.artifacts.membership("ds:v1")["artifact"]["id"]
         self._ask(_VERSION, artifactID=second, ttlDurationSeconds=3_600, tagsToAdd=[{"tagName": "curated"}])
         self.use("reader", "ds:v0")
+        self._ask(
+            _LINK,
+            artifactPortfolioName="picked",
+            entityName=self._entity,
+            projectName=PROJECT,
+            artifactID=second,
+            aliases=[{"artifactCollectionName": "picked", "alias": "best"}],
+        )
         self._ask(_DELETE, id=gone, deleteArtifacts=False)
         plain = self.report("Appendix", {"type": "paragraph", "children": [{"text": "more"}]})
         link = f"{self._server.url}/{self._entity}/{PROJECT}/reports/Appendix--{plain.rstrip('=')}"

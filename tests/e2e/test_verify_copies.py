@@ -72,7 +72,7 @@ def test_a_clean_copy_has_no_differences(copy: Copied, level: Level) -> None:
     assert told(findings) == []
     assert findings.not_verified == []
     counts = findings.counts
-    assert (counts.runs, counts.collections, counts.artifacts) == (2, 2, 3)
+    assert (counts.runs, counts.collections, counts.artifacts) == (2, 3, 3)
     assert (counts.sweeps, counts.reports) == (1, 2)
     assert counts.lines == (0 if level is Level.COUNTS else 6)
 
@@ -165,6 +165,21 @@ PLANTED: dict[str, Case] = {
     "a collection under another name": (
         of_collection("name", "other"),
         ("extra collection", "artifact other: is in bob/copied"),
+    ),
+    "a link": (
+        lambda s: s.change(
+            "DELETE FROM artifact_memberships WHERE collection = "
+            "(SELECT number FROM artifact_collections WHERE name = 'picked')"
+        ),
+        ("missing link", "portfolio ann/copied/picked: link to ds:v1 is missing"),
+    ),
+    "an alias of a link": (
+        lambda s: s.change("UPDATE artifact_aliases SET alias = 'worst' WHERE alias = 'best'"),
+        ("missing alias", "portfolio ann/copied/picked:v0", "alias 'best'"),
+    ),
+    "a portfolio": (
+        lambda s: s.change("UPDATE artifact_collections SET name = 'x' WHERE name = 'picked'"),
+        ("missing portfolio", "portfolio ann/copied/picked: is missing in bob/copied"),
     ),
     "a sweep": (
         lambda s: s.change("DELETE FROM sweeps"),
