@@ -93,6 +93,8 @@ class HttpClient:
                 total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._read_timeout_s
             ),
             read_bufsize=PIECE,
+            # Some object stores sign the content type, also when it is none; who has one, tells it.
+            skip_auto_headers=(aiohttp.hdrs.CONTENT_TYPE,),
         )
         return self
 
@@ -193,8 +195,6 @@ class HttpClient:
                         target,
                         params=params,
                         headers={**({} if anonymous else self._headers), **(headers or {})},
-                        # Some object stores sign the content type, also when it is none.
-                        skip_auto_headers=(aiohttp.hdrs.CONTENT_TYPE,) if anonymous else (),
                         data=upload.data,
                         proxy=_proxy_of(target, self._proxies),
                     ) as answer:
