@@ -273,3 +273,25 @@ async def test_a_project_that_is_kept_under_another_name_is_found_by_it(tmp_path
     assert (kept.artifact.namespace, kept.used_by[0]) == (there, RunRef(there, "r"))
     assert found["portfolios"][0].links[0].target.namespace == there
     assert found["views"][0][0].namespace == there
+
+
+@dataclass
+class Growing(Collected):
+    """A source to which somebody logs a version while the others are moved."""
+
+    looks: int = 0
+
+    async def collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
+        self.looks += 1
+        if self.looks == 2:
+            self.versions["model"] = [*self.versions["model"], version("model", 4)]
+        return collection, self.versions[collection.name]
+
+
+async def test_a_version_that_comes_meanwhile_arrives_the_next_time(tmp_path: Path):
+    root, state = tmp_path / "archive", tmp_path / "state"
+    source = Growing({"p": []}, versions={"model": [version("model", 0)]})
+    for numbers in ([0], [0, 4]):
+        assert (await archived(source, root, state_dir=state)).failures == []
+        found = await told(ArchiveSource(str(root)))
+        assert [one.number for one, _ in found["collection model"][1]] == numbers
