@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from engine.protocols import Source, Unreadable
+from engine.errors import Unsupported
+from engine.protocols import Destination, Source, Unreadable, Verifiable
 from engine.records import (
     Artifact,
     ArtifactEntry,
@@ -139,6 +140,19 @@ class Audit(Protocol):
     def content_digest(self, entries: Mapping[str, str]) -> str | None:
         """The digest of an artifact with these digests by path; None if there is no such thing."""
         ...
+
+
+def audit_of(destination: Destination | Verifiable) -> Audit:
+    """How a destination is read back.
+
+    Raises:
+        Unsupported: it cannot be.
+    """
+    if not isinstance(destination, Verifiable):
+        raise Unsupported(
+            "this destination cannot be read back, so nothing can be verified", subject=destination.uri
+        )
+    return destination.audit()
 
 
 @runtime_checkable

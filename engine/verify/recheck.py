@@ -16,13 +16,13 @@ from engine.fanout import for_each
 from engine.protocols import Destination, Unreadable
 from engine.records import Namespace, Run
 from engine.transfer.background import Background
-from engine.verify.audit import Audit
+from engine.verify.audit import Audit, audit_of
 from engine.verify.certificate import Certificate, CertifiedRun
 from engine.verify.findings import Difference, Differs, Findings, NotVerified, Verifying
 from engine.verify.objects import read_back
 from engine.verify.runs import roots_of
 from engine.verify.scope import is_fatal
-from engine.verify.verifier import LOOKED_UP, PROGRESS_EVERY_S, Emit, VerifyOptions, audit_of, opened_context
+from engine.verify.verifier import LOOKED_UP, PROGRESS_EVERY_S, Emit, VerifyOptions, opened_context
 
 _SAYS = {
     "run": "what is said of it is not what it was",

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.errors import EngineError, Unsupported
+from engine.errors import EngineError
 from engine.fanout import for_each
 from engine.protocols import CollectionSource, Destination, LinkSource, Source, Unreadable, Verifiable
 from engine.records import Namespace, Project, Run, RunRef, Selection
@@ -28,7 +28,7 @@ from engine.transfer.ledger.identity import IdMap
 from engine.transfer.open_runs import subject_of
 from engine.transfer.throttling.breaker import PATIENCE_S
 from engine.transfer.throttling.throttle import DEFAULT_CONCURRENCY, Endpoint, Throttles
-from engine.verify.audit import Audit, CollectionAudit, ReportAudit
+from engine.verify.audit import CollectionAudit, ReportAudit, audit_of
 from engine.verify.certificate import CertificateWriter, CertifiedObject, CertifiedRun
 from engine.verify.collections import CollectionsCheck
 from engine.verify.findings import Difference, Differs, Findings, Level, NotVerified, Verifying
@@ -95,19 +95,6 @@ class _Job:
     namespace: Namespace
     roots: dict[str, str] = field(default_factory=dict)
     done: anyio.Event = field(default_factory=anyio.Event)
-
-
-def audit_of(destination: Destination | Verifiable) -> Audit:
-    """How a destination is read back.
-
-    Raises:
-        Unsupported: it cannot be.
-    """
-    if not isinstance(destination, Verifiable):
-        raise Unsupported(
-            "this destination cannot be read back, so nothing can be verified", subject=destination.uri
-        )
-    return destination.audit()
 
 
 @asynccontextmanager
