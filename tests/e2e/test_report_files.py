@@ -16,10 +16,16 @@ from engine import Options, open_destination, open_source
 from engine.protocols import SystemOptions
 from engine.sandbox import Account
 from engine.verify.verifier import Verifier, VerifyOptions
-from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
-from tests.servers import RunningSandbox, running_sandbox
+from tests.e2e.wandb_pair import A, B, Pair, Plug
+from tests.servers import RunningSandbox, running_sandbox, send
 
 PROJECT = "drawn"
+FILE = """query ($e: String!, $p: String!, $r: String!, $n: [String!]) { project(entityName: $e, name: $p) {
+    run(name: $r) { files(names: $n) { edges { node { directUrl } } } } } }"""
+VIEWS = """query ($e: String!, $p: String!) { project(entityName: $e, name: $p) {
+    allViews(viewType: "runs") { edges { node { spec } } } } }"""
+RUNS = """query ($e: String!, $p: String!) { project(entityName: $e, name: $p) {
+    runs { edges { node { state } } } } }"""
 RUN = 'mutation ($p: String) { upsertBucket(input: {name: "r", modelName: $p}) { inserted } }'
 PICTURES = {f"/files/{A}/images/projects/7/{name}": name.encode() * 100 for name in ("a.png", "b c.png")}
 """Where the pages of the service put what is uploaded into a report."""
@@ -60,8 +66,8 @@ def write_report(server: RunningSandbox, *texts: str) -> None:
 
 
 def blocks(pair: Pair, target: str) -> list[Any]:
-    (report,) = api_of(pair.target).reports(f"{B}/{target}")
-    return [block["url"] for block in report.spec["blocks"]]
+    (edge,) = pair.target.graphql(VIEWS, e=B, p=target)["project"]["allViews"]["edges"]
+    return [block["url"] for block in json.loads(edge["node"]["spec"])["blocks"]]
 
 
 def test_pictures_follow_their_report(pair: Pair, tmp_path: Path) -> None:
@@ -81,16 +87,10 @@ def test_pictures_follow_their_report(pair: Pair, tmp_path: Path) -> None:
     ):
         assert url.startswith(f"{pair.target.url}/files/{B}/{PROJECT}/files-of-reports-")
         run, name = url.removeprefix(f"{pair.target.url}/files/{B}/{PROJECT}/").split("/", 1)
-        with (
-            api_of(pair.target)
-            .run(f"{B}/{PROJECT}/{run}")
-            .file(name)
-            .download(tmp_path / "read", replace=True) as file
-        ):
-            assert file.read().encode() == content
-    runs = {run.id: run for run in api_of(pair.target).runs(f"{B}/{PROJECT}")}
-    assert {run.state for run in runs.values() if run.id != "r"} == {"finished"}
-    assert len(runs) == 2
+        found = pair.target.graphql(FILE, e=B, p=PROJECT, r=run, n=[name])["project"]["run"]["files"]
+        assert send("GET", found["edges"][0]["node"]["directUrl"]) == (200, content)
+    runs = pair.target.graphql(RUNS, e=B, p=PROJECT)["project"]["runs"]["edges"]
+    assert [edge["node"]["state"] for edge in runs] == ["finished", "finished"]
 
 
 def test_again_nothing_is_written_and_a_verification_finds_nothing(pair: Pair, tmp_path: Path) -> None:
