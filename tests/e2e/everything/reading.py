@@ -89,10 +89,12 @@ class Place:
         }
         for here, name in {
             f"{self.server.url}/{self.entity}/{project}": "http://server/entity/project",
+            f"wandb-artifact://{self.entity}/{project}/": "artifact of the project: ",
             f'"entityName": "{self.entity}"': '"entityName": "entity"',
             f'"name": "{project}"': '"name": "project"',
         }.items():
             text = text.replace(here, name)
+        text = _ARTIFACT.sub(lambda found: self._named(found[0]), text)
         # Addresses end in the id, and one id may begin like another.
         text = re.sub(r'(?<=--)[0-9A-Za-z_-]+(?=")', lambda found: ids.get(found[0], found[0]), text)
         told: dict[str, Json] = json.loads(text)
