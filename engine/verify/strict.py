@@ -61,6 +61,7 @@ KINDS: Final = frozenset(
         "producer_missing",
         "project_renamed",
         "projects_merged",
+        "reference_kept",
         "reference_renamed",
         "reference_unresolved",
         "report_file_missing",

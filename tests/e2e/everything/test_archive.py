@@ -20,6 +20,8 @@ from tests.e2e.rehearsing import Migration, Undisturbed, survives
 from tests.e2e.test_archive import contents
 from tests.e2e.transfers import Outcome, command
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("everything")]
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -157,7 +159,6 @@ def test_archiving_that_was_killed_is_gone_on_with(copies: Copies, restored: Res
         assert archiving.arrived() == expected.arrived, f"seed {seed}: {moment}"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_restoring_survives_a_kill_at_any_moment(copies: Copies, kept: Archive) -> None:
     begin = partial(Restored.of, copies, kept)
