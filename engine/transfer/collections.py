@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
@@ -44,12 +44,9 @@ from engine.protocols import (
 from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal, artifact_key
-from engine.transfer.ledger.leases import Claim
+from engine.transfer.ledger.leases import LOOK_S, Claim
 from engine.transfer.ledger.proofs import KnownCollection
 from engine.transfer.links import Links
-
-LOOK_S: Final = 1.0
-"""Between looks at what other engines have in hand."""
 
 _UNREADABLE = (NotFound, IntegrityError, Unsupported)
 """What does not become better: a version of which this is said at the source will never be had."""

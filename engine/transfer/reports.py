@@ -6,11 +6,11 @@ have arrived as it is now is not written again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
@@ -19,22 +19,12 @@ from engine.fingerprints import fingerprint
 from engine.protocols import Destination, Reader, Source
 from engine.records import Namespace, Project, Run
 from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
+from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import Claim
+from engine.transfer.ledger.leases import LOOK_S, Claim
 
 SWEEPS: Final = "sweeps"
 VIEWS: Final = "views"
-
-LOOK_S: Final = 1.0
-"""Between looks at what another engine has in hand."""
-
-Tell = Callable[[EngineError], Awaitable[None]]
-
-
-class Failed(Protocol):
-    """Records what did not arrive; raises it if nothing further can succeed."""
-
-    async def __call__(self, item: str, subject: str, error: Exception, tell: Tell) -> EngineError: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from engine.records import Json, Namespace, Project
 from engine.reports import ReportSource, Sweep, View
@@ -14,6 +14,8 @@ from engine.verify.certificate import CertifiedObject
 from engine.verify.merkle import facts_root, root_of
 from engine.verify.scope import Scope
 from engine.verify.values import canonical, shown
+
+ThingT = TypeVar("ThingT", Sweep, View)
 
 SWEEP: Final = "sweep"
 REPORT: Final = "report"
@@ -46,14 +48,7 @@ class ReportsCheck:
         Raises:
             EngineError: nothing further can be read.
         """
-        for project in projects:
-            subject = f"sweeps of {project.namespace}"
-            try:
-                async with aclosing(self.source.sweeps(project)) as sweeps:
-                    async for sweep in sweeps:
-                        await self._sweep(sweep, self.targets[project.namespace])
-            except Exception as error:  # noqa: BLE001 - becomes a finding
-                self.scope.unread(subject, error, expected=subject in self.failed)
+        await self._each("sweeps", projects, self.source.sweeps, self._sweep)
 
     async def compare_views(self, projects: Sequence[Project]) -> None:
         """All reports, drafts and saved views.
@@ -61,12 +56,21 @@ class ReportsCheck:
         Raises:
             EngineError: nothing further can be read.
         """
+        await self._each("reports", projects, self.source.views, self._view)
+
+    async def _each(
+        self,
+        what: str,
+        projects: Sequence[Project],
+        listed: Callable[[Project], AsyncGenerator[ThingT]],
+        compare: Callable[[ThingT, Namespace], Awaitable[None]],
+    ) -> None:
         for project in projects:
-            subject = f"reports of {project.namespace}"
+            subject = f"{what} of {project.namespace}"
             try:
-                async with aclosing(self.source.views(project)) as views:
-                    async for view in views:
-                        await self._view(view, self.targets[project.namespace])
+                async with aclosing(listed(project)) as things:
+                    async for thing in things:
+                        await compare(thing, self.targets[project.namespace])
             except Exception as error:  # noqa: BLE001 - becomes a finding
                 self.scope.unread(subject, error, expected=subject in self.failed)
 

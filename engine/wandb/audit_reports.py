@@ -16,7 +16,7 @@ from engine.wandb.mapping import PROVENANCE
 from engine.wandb.references import References
 from engine.wandb.run_ids import RunIds
 from engine.wandb.source import WandbSource
-from engine.wandb.sweeps import FINISHED, STATES_OF_ENDED, described_by, origin_in, origin_of
+from engine.wandb.sweeps import declare, described_by, origin_in, origin_of, state_of
 from engine.wandb.view_mapping import ViewMapping
 from engine.wandb.view_mapping import origin_of as origin_of_view
 
@@ -65,15 +65,13 @@ class ReportAudit:
         return None if held is None else held.id
 
     def expected_sweep(self, sweep: Sweep) -> Facts:
-        if sweep.state not in STATES_OF_ENDED:
-            detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
-            self._context.lose("sweep_finished", str(sweep), detail)
+        declare(sweep, self._context)
         return {
             ("config",): clean_text(sweep.config),
             # Without one of its own, a server may show a sweep by what its config says.
             ("name",): clean_text(sweep.name) if sweep.name else ANYTHING,
             ("description",): clean_text(sweep.description or "").strip() or None,
-            ("state",): sweep.state if sweep.state in STATES_OF_ENDED else FINISHED,
+            ("state",): state_of(sweep),
         }
 
     def found_sweep(self, sweep: Sweep) -> Facts:

@@ -55,6 +55,18 @@ def origin_of(namespace: Namespace, name: str) -> str:
     return f"sweep {name} of {namespace}".replace("\n", " ")
 
 
+def state_of(sweep: Sweep) -> str | None:
+    """Which state a sweep of the source has at the destination."""
+    return sweep.state if sweep.state in STATES_OF_ENDED else FINISHED
+
+
+def declare(sweep: Sweep, context: Context) -> None:
+    """Record that a sweep went on at the source."""
+    if sweep.state not in STATES_OF_ENDED:
+        detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
+        context.lose("sweep_finished", str(sweep), detail)
+
+
 class Sweeps:
     """The sweeps of one transfer.
 
@@ -81,9 +93,7 @@ class Sweeps:
             if made["state"] != wanted["state"]:
                 # As the SDK changes it: of a sweep that is there.
                 await self._upsert(sweep, {"id": made["id"], "state": wanted["state"]})
-            if sweep.state not in STATES_OF_ENDED:
-                detail = f"it was {sweep.state}, and is {FINISHED} so that nobody goes on with it by accident"
-                self._context.lose("sweep_finished", str(sweep), detail)
+            declare(sweep, self._context)
             name, skipped = str(made["name"]), False
         else:
             name, skipped = str(held["name"]), True
@@ -121,7 +131,7 @@ class Sweeps:
             "description": clean_text(
                 "\n\n".join(filter(None, (sweep.description, origin, f"Made {made}" if made else "")))
             ),
-            "state": sweep.state if sweep.state in STATES_OF_ENDED else FINISHED,
+            "state": state_of(sweep),
         }
 
     async def _make(

@@ -10,21 +10,15 @@ import anyio
 import pytest
 
 from engine import Options, Plan
-from engine.sandbox import Account
 from tests.e2e.copied import PROJECT, Writer
-from tests.e2e.wandb_pair import A, B, Pair, Plug
-from tests.servers import running_sandbox
+from tests.e2e.wandb_pair import A, B, Pair, running_pair
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
-    plug = Plug()
-    with (
-        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
-    ):
-        Writer(source, A).fill()
-        yield Pair(source, target, plug)
+    with running_pair(tmp_path_factory) as pair:
+        Writer(pair.source, A).fill()
+        yield pair
 
 
 def planned(pair: Pair, target: str, options: Options) -> Plan:

@@ -303,9 +303,6 @@ def test_strict_refuses_a_change_unless_it_is_accepted(
     assert engine.migrate(store, target, *accepted, "--verify", "full").status == 0
 
 
-# -- what is hard to move --------------------------------------------------------------------------
-
-
 def test_a_kind_that_does_not_exist_is_refused_before_anything_is_moved(
     engine: Commands, store: Store, server: RunningSandbox
 ) -> None:
@@ -339,6 +336,9 @@ def test_an_interruption_between_transfer_and_verification_is_told(
     outcome = engine.migrate(store, Target(server.url, server.api_key, "e2e", "between"))
     assert outcome.status == 130
     assert "interrupted: what arrived stays, and is not verified" in outcome.text
+
+
+# -- what is hard to move --------------------------------------------------------------------------
 
 
 def test_a_copy_of_a_hostile_store_has_no_differences(stores: Path, server: RunningSandbox) -> None:

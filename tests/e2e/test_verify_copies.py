@@ -14,15 +14,13 @@ import pytest
 
 from engine import Options, open_destination, open_source
 from engine.protocols import SystemOptions
-from engine.sandbox import Account
 from engine.verify.certificate import Certificate, certificate
 from engine.verify.findings import Findings, Level
 from engine.verify.recheck import Recheck
 from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.copied import PROJECT, Writer, version_of
 from tests.e2e.planting import Spoiler
-from tests.e2e.wandb_pair import A, B, Pair, Plug
-from tests.servers import running_sandbox
+from tests.e2e.wandb_pair import A, B, Pair, running_pair
 
 
 @dataclass(frozen=True)
@@ -50,16 +48,11 @@ class Copied:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Generator[Copied]:
-    plug, target_dir = Plug(), tmp_path_factory.mktemp("b")
-    with (
-        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(target_dir, accounts=[Account(B)], intercept=plug) as target,
-    ):
-        Writer(source, A).fill()
-        pair = Pair(source, target, plug)
+    with running_pair(tmp_path_factory) as pair:
+        Writer(pair.source, A).fill()
         result = pair.move(PROJECT, PROJECT, Options(state_dir=tmp_path_factory.mktemp("state")))
         assert result.failures == []
-        yield Copied(pair, Spoiler(target_dir))
+        yield Copied(pair, Spoiler(pair.target.data_dir))
 
 
 def told(findings: Findings) -> list[str]:

@@ -12,28 +12,22 @@ import pytest
 
 from engine import Options, Selection, open_destination, open_source
 from engine.protocols import SystemOptions
-from engine.sandbox import Account
 from engine.transfer.options import Result
 from engine.verify.findings import Level
 from engine.verify.verifier import Verifier, VerifyOptions
 from tests.e2e.by_hand import RUN, at_destination, at_source, delete, log, versions
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
-from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of, name_of
+from tests.e2e.wandb_pair import A, B, Pair, api_of, name_of, running_pair
 from tests.sandbox.artifact_writer import ArtifactWriter
-from tests.servers import running_sandbox
 from tests.wandb.conftest import run_sdk
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
-    plug = Plug()
-    with (
-        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
-    ):
-        run_sdk("tests.e2e.sdk_lineage", source, tmp_path_factory.mktemp("sdk"))
-        yield Pair(source, target, plug)
+    with running_pair(tmp_path_factory) as pair:
+        run_sdk("tests.e2e.sdk_lineage", pair.source, tmp_path_factory.mktemp("sdk"))
+        yield pair
 
 
 @pytest.fixture(scope="module")

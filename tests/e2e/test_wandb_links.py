@@ -12,12 +12,11 @@ import wandb
 from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
 
 from engine import Options
-from engine.sandbox import Account
 from engine.transfer.options import Result
 from tests.e2e.sdk_links import CURATED, OTHER, PICKED, PROJECT, REGISTRY, describe
-from tests.e2e.wandb_pair import A, B, Pair, Plug, api_of
+from tests.e2e.wandb_pair import A, B, Pair, api_of, running_pair
 from tests.sandbox.artifact_writer import ArtifactWriter
-from tests.servers import RunningSandbox, running_sandbox
+from tests.servers import RunningSandbox
 from tests.wandb.conftest import run_sdk
 
 ORGANIZATION = "sandbox-org"
@@ -64,13 +63,9 @@ def link(api: wandb.Api, name: str) -> SeenLink:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
-    plug = Plug()
-    with (
-        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
-    ):
-        run_sdk("tests.e2e.sdk_links", source, tmp_path_factory.mktemp("sdk"))
-        yield Pair(source, target, plug)
+    with running_pair(tmp_path_factory) as pair:
+        run_sdk("tests.e2e.sdk_links", pair.source, tmp_path_factory.mktemp("sdk"))
+        yield pair
 
 
 def create_registry(server: RunningSandbox) -> None:

@@ -11,24 +11,18 @@ import pytest
 
 from engine import Options
 from engine.errors import Problem, Severity
-from engine.sandbox import Account
 from engine.transfer.planning.plan import Plan
 from tests.e2e.by_hand import at_destination, at_source, delete, log, versions
 from tests.e2e.transfers import Outcome, command
-from tests.e2e.wandb_pair import A, B, Pair, Plug
-from tests.servers import running_sandbox
+from tests.e2e.wandb_pair import A, B, Pair, running_pair
 
 THREE = [("c", 0, None), ("c", 1, None), ("c", 2, "latest")]
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pair]:
-    plug = Plug()
-    with (
-        running_sandbox(tmp_path_factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(tmp_path_factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
-    ):
-        yield Pair(source, target, plug)
+    with running_pair(tmp_path_factory) as pair:
+        yield pair
 
 
 def plan(pair: Pair, project: str, *, recreate: bool) -> Plan:

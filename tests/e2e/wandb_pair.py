@@ -6,21 +6,23 @@ import asyncio
 import base64
 import re
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import pytest
 import wandb
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from engine import Engine, Options, open_destination, open_source
 from engine.protocols import SystemOptions
+from engine.sandbox import Account
 from engine.transfer.options import Result
 from tests.e2e.server_state import server_state
-from tests.servers import RunningSandbox
+from tests.servers import RunningSandbox, running_sandbox
 
 A, B = "ann", "bob"
 """The only user of either server."""
@@ -119,6 +121,17 @@ class Pair:
             found["uses"] = database.execute(_USES, (project,)).fetchall()
             found["runs"] = database.execute(_RUNS, (project,)).fetchall()
         return found
+
+
+@contextmanager
+def running_pair(factory: pytest.TempPathFactory) -> Generator[Pair]:
+    """Two servers without anything on them."""
+    plug = Plug()
+    with (
+        running_sandbox(factory.mktemp("a"), accounts=[Account(A)]) as source,
+        running_sandbox(factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
+    ):
+        yield Pair(source, target, plug)
 
 
 _USES = (

@@ -24,6 +24,9 @@ from engine.transfer.ledger.store import RunKey, Store, storable
 LEASE_S = 30.0
 BEAT_S = LEASE_S / 3
 
+LOOK_S = 1.0
+"""Between looks at what other engines have in hand, when there is nothing else to do."""
+
 
 class Claim(Enum):
     """What came of asking for a run."""

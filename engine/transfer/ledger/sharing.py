@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.records import Namespace, Run
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import Claim
+from engine.transfer.ledger.leases import LOOK_S, Claim
 from engine.transfer.options import Result
 from engine.transfer.streams import waiting
 
@@ -23,9 +23,6 @@ BATCH = 8
 
 ASIDE = 256
 """Runs of others that are kept in mind; with more of them the listing waits."""
-
-LOOK_S = 1.0
-"""Between looks at the runs of others, when there is nothing else to do."""
 
 
 class Sharing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import aclosing
 from typing import Final
 
@@ -12,7 +11,7 @@ import orjson
 from engine.errors import EngineError, IntegrityError, Unsupported
 from engine.records import Blob, Json
 from engine.wandb.client import WandbClient
-from engine.wandb.digests import artifact_digest, b64
+from engine.wandb.digests import artifact_digest, md5_b64
 from engine.wandb.reading import documents
 from engine.wandb.reading.locating import read_bytes
 
@@ -78,7 +77,7 @@ def _parsed(
     except orjson.JSONDecodeError as error:
         raise IntegrityError(f"the manifest is no JSON: {error}", exc=error) from error
     # Servers that put manifests together themselves may tell no digest of the result.
-    whole = not checked or b64(hashlib.md5(text, usedforsecurity=False).digest()) == own_digest
+    whole = not checked or md5_b64(text) == own_digest
     if not whole and not _has_digest(manifest, version_digest):
         raise IntegrityError("the manifest does not have the digest that the server tells of it")
     if manifest.get("version") != VERSION:

@@ -10,7 +10,6 @@ Hosts of references are strangers: a silent one is given up after seconds, and n
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,6 +32,7 @@ from engine.transfer.context import Context
 from engine.transfer.throttling.retry import RetryPolicy, retrying
 from engine.transfer.throttling.throttle import Endpoint, Throttles
 from engine.wandb.artifact_uris import SCHEME
+from engine.wandb.digests import b64
 from engine.wandb.jsontext import without_passwords
 
 KIND: Final = "reference"
@@ -169,7 +169,7 @@ class Materialiser:
             raise NotFound(
                 f"not on this machine: {error.strerror or error}", side=self.side, exc=error
             ) from error
-        md5 = base64.b64encode(digest).decode()
+        md5 = b64(digest)
         if entry.digest != md5:
             raise IntegrityError("the file is not the one that was referred to, by its MD5", side=self.side)
         return size, md5
