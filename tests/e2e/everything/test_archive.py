@@ -20,7 +20,7 @@ from tests.e2e.rehearsing import Migration, Undisturbed, survives
 from tests.e2e.test_archive import contents
 from tests.e2e.transfers import Outcome, command
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("everything")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from tests.e2e.everything.copies import Copies
 from tests.e2e.everything.sdk_world import LINEAGE
 from tests.e2e.rehearsing import survives
 
-pytestmark = pytest.mark.xdist_group("everything")
-
 
 def test_collections_survive_kills_at_any_moment(copies: Copies) -> None:
     survives(partial(copies.of, LINEAGE), copies.undisturbed(LINEAGE), secrets.randbelow(10**6), moments=3)

@@ -13,8 +13,6 @@ from tests.e2e.everything.reading import Place
 from tests.e2e.everything.sdk_world import ENTITY, MEDIA, OTHER, PROJECTS
 from tests.e2e.transfers import Outcome, command
 
-pytestmark = pytest.mark.xdist_group("everything")
-
 COPY = "e2e"
 
 

@@ -9,8 +9,6 @@ from tests.e2e.everything.copies import Copies
 from tests.e2e.everything.sdk_world import LINEAGE
 from tests.servers import RunningSandbox
 
-pytestmark = pytest.mark.xdist_group("everything")
-
 WRITING_QUICKLY = ("SlowDown beyond a rate", "an outage by 503")
 READING_QUICKLY = ("lists that are cut off", "resets in downloads")
 
