@@ -38,11 +38,12 @@ class Breaker:
     Attributes:
         patience_s: how long an outage may last.
         down_since: when it was last seen before the outage that is going on; None if there is none.
+        last_success: when it was last seen; None if it never was.
     """
 
     patience_s: float = PATIENCE_S
     down_since: float | None = None
-    _last_success: float | None = None
+    last_success: float | None = None
     _failed: set[str] = field(default_factory=set)
     _suspicious: bool = False
     _probe_at: float = 0.0
@@ -63,7 +64,7 @@ class Breaker:
 
     def succeeded(self, now: float) -> None:
         """The server answered, with whatever."""
-        self._last_success = now
+        self.last_success = now
         self.down_since = None
         self._probing = False
         self._probe_wait_s = PROBE_FIRST_S
@@ -77,7 +78,7 @@ class Breaker:
             sure: False for an error that may as well be that of one object.
         """
         self._probing = False
-        if self._last_success is None:
+        if self.last_success is None:
             return
         self._suspicious = True
         if sure:
@@ -86,15 +87,15 @@ class Breaker:
             if request != ITSELF:
                 self._probe_wait_s = min(PROBE_MOST_S, 2 * self._probe_wait_s)
             self._probe_at = now + self._probe_wait_s
-        elif self._told_enough() and now - self._last_success >= OPENS_AFTER_S:
-            self.down_since = self._last_success
+        elif self._told_enough() and now - self.last_success >= OPENS_AFTER_S:
+            self.down_since = self.last_success
             self._probe_at = now + self._probe_wait_s
 
     def doubtful(self, now: float) -> bool:
         """Whether nothing but the server itself can tell if it is gone."""
-        if self._last_success is None or not self._suspicious:
+        if self.last_success is None or not self._suspicious:
             return False
-        return len(self._failed - {ITSELF}) < OPENS_AFTER and now - self._last_success >= OPENS_AFTER_S
+        return len(self._failed - {ITSELF}) < OPENS_AFTER and now - self.last_success >= OPENS_AFTER_S
 
     def _told_enough(self) -> bool:
         return ITSELF in self._failed or len(self._failed) >= OPENS_AFTER

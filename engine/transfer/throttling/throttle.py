@@ -269,8 +269,18 @@ class Throttles:
         key = (host, endpoint)
         if key not in self._throttles:
             concurrency = self._concurrency or DEFAULT_CONCURRENCY[endpoint]
-            self._throttles[key] = Throttle(concurrency, max_rate=self._max_rate, patience_s=self._patience_s)
+            throttle = Throttle(concurrency, max_rate=self._max_rate, patience_s=self._patience_s)
+            # What answered something else is there, though nobody asked it for this before.
+            throttle.breaker.last_success = self._last_success(host)
+            self._throttles[key] = throttle
         return self._throttles[key]
+
+    def _last_success(self, host: str) -> float | None:
+        """When any class of endpoint of a host answered last."""
+        seen = (
+            throttle.breaker.last_success for (name, _), throttle in self._throttles.items() if name == host
+        )
+        return max((at for at in seen if at is not None), default=None)
 
     def states(self) -> Iterator[ThrottleState]:
         for (host, endpoint), throttle in self._throttles.items():

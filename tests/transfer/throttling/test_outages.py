@@ -74,6 +74,13 @@ async def test_the_only_request_under_way_waits_out_an_outage(status: int):
         assert [state.down_s for state in context.throttles.states()] == [None]
 
 
+async def test_an_outage_is_waited_out_also_where_nothing_of_the_kind_was_asked_before():
+    async with answering(down_for(40, 503)) as (url, client, _, asked):
+        await client.request("GET", f"{url}/first", endpoint=Endpoint.GRAPHQL)
+        await client.request("PUT", f"{url}/last", endpoint=Endpoint.OBJECTS, body=b"x")
+        assert asked.count("/last") > client._policy.attempts
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_one_object_that_cannot_be_served_fails_alone(status: int):
     def answer(request: web.Request) -> web.Response:
