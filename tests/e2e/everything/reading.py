@@ -83,6 +83,10 @@ class Place:
             assert done.returncode == 0, done.stderr
             return self._placeless(path.read_text(), project)
 
+    def _project_id(self, project: str) -> str:
+        query = "query ($e: String!, $p: String!) { project(entityName: $e, name: $p) { internalId } }"
+        return str(self.server.graphql(query, e=self.entity, p=project)["project"]["internalId"])
+
     def _placeless(self, text: str, project: str) -> dict[str, Json]:
         ids = {
             report["url"].rpartition("--")[2]: title for title, report in json.loads(text)["reports"].items()
@@ -92,6 +96,7 @@ class Place:
             f"wandb-artifact://{self.entity}/{project}/": "artifact of the project: ",
             f'"entityName": "{self.entity}"': '"entityName": "entity"',
             f'"name": "{project}"': '"name": "project"',
+            f'"id": "{self._project_id(project)}"': '"id": "of the project"',
         }.items():
             text = text.replace(here, name)
         text = _ARTIFACT.sub(lambda found: self._named(found[0]), text)
