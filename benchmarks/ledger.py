@@ -24,9 +24,9 @@ import anyio
 
 from engine.fingerprints import fingerprint
 from engine.records import Namespace, Receipt, Run
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.ledger import LEDGER, open_ledger
-from engine.transfer.ledger.schema import Kind
 from engine.transfer.ledger.status import read_status
 
 PARTS = frozenset({"history", "files"})

@@ -18,8 +18,8 @@ from rich.text import Text
 from engine.cli import selecting as asked
 from engine.dashboard import readable
 from engine.dashboard.model import Migration, build_report
+from engine.transfer.ledger.items import State
 from engine.transfer.ledger.ledger import DEFAULT_STATE_DIR
-from engine.transfer.ledger.schema import State
 from engine.transfer.ledger.status import Failures
 
 WATCH_S = 2.0

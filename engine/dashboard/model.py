@@ -15,7 +15,7 @@ from engine.dashboard.certificate import Certificate, read_certificate
 from engine.dashboard.sessions import Session, read_sessions
 from engine.dashboard.timeline import Timeline, timeline_of
 from engine.records import Loss
-from engine.transfer.ledger.schema import Kind, State
+from engine.transfer.ledger.items import Kind, State
 from engine.transfer.ledger.status import MigrationStatus, read_status
 
 INTERRUPTED = 130

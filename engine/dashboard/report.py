@@ -19,7 +19,7 @@ from engine.dashboard.charts import Band, Chart, Layer, Plotter
 from engine.dashboard.model import Report
 from engine.dashboard.timeline import Timeline, Window
 from engine.errors import ConfigError
-from engine.transfer.ledger.schema import Kind, State
+from engine.transfer.ledger.items import Kind, State
 
 CHARTED = 4
 """Throttles that are drawn; all are in the table."""

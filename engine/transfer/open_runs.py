@@ -9,8 +9,8 @@ from engine.errors import EngineError
 from engine.protocols import RunWriter
 from engine.records import Namespace, Receipt, Run
 from engine.transfer.failing import Tell
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.proofs import Known
-from engine.transfer.ledger.schema import Kind
 
 PROBLEMS = 20
 """Failures of one run that are told with it; each is also told by itself."""

@@ -32,9 +32,9 @@ from engine.transfer.checks import Checks
 from engine.transfer.collections import artifacts_with_runs, collections_between
 from engine.transfer.events import Event, ItemFailed, RunDone
 from engine.transfer.failing import Tell
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.journal import Journal, artifact_key
 from engine.transfer.ledger.proofs import Known
-from engine.transfer.ledger.schema import Kind
 from engine.transfer.ledger.sharing import Sharing
 from engine.transfer.open_runs import OpenRun, Part, subject_of
 from engine.transfer.options import Options, Result

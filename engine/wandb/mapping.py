@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.records import DatasetInput, Json, Run, RunState
 from engine.transfer.context import Context
 from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
-from engine.wandb.rows import LastRow, RowSequence
+
+if TYPE_CHECKING:
+    from engine.wandb.rows import LastRow, RowSequence
 
 PROVENANCE: Final = "_import"
 WANDB: Final = "wandb"
@@ -204,6 +206,8 @@ class RunMapping:
 
     def row_sequence(self) -> RowSequence:
         """What makes lines of rows that are wide already."""
+        from engine.wandb.rows import RowSequence  # it needs numpy, which who only reads has no use for
+
         return RowSequence(step_column=f"{self.system}/step", started_at=self.run.started_at)
 
     def internal_summary(self, last: LastRow) -> dict[str, Json]:

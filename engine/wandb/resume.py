@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Self
 
 from engine.records import Json
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.memos import RunMemos
-from engine.transfer.ledger.schema import Kind
 
 LEAST_DIGESTS, MOST_DIGESTS = 64, 4_096
 """Beginnings that are remembered of a longer history: up to twice the least, and more of a very long one."""

@@ -23,8 +23,8 @@ from typing import Self
 import orjson
 
 from engine.records import Json
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.memos import RunMemos
-from engine.transfer.ledger.schema import Kind
 
 CLIENT_IDS = ("clientID", "sequenceClientID")
 

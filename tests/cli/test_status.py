@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.transfer.events import Finished, Progress
+from engine.transfer.ledger.items import Cause, Item, Kind, State
 from engine.transfer.ledger.ledger import LEDGER
-from engine.transfer.ledger.schema import Kind, State
-from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
+from engine.transfer.ledger.store import Store, sqlite_url
 from engine.transfer.session_log import Began, session_log
 
 HERE, THERE = "mlflow:sqlite:///here.db", "wandb:https://there/team"

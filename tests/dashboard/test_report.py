@@ -14,8 +14,8 @@ from engine.dashboard.report import Format, format_of, rendered
 from engine.errors import ConfigError
 from engine.records import Loss
 from engine.transfer.events import Finished, LossRecorded, Progress
-from engine.transfer.ledger.schema import Kind, State
-from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
+from engine.transfer.ledger.items import Cause, Item, Kind, State
+from engine.transfer.ledger.store import Store, sqlite_url
 from engine.transfer.session_log import Began, session_log
 from engine.transfer.throttling.throttle import Endpoint, ThrottleState
 

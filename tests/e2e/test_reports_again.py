@@ -15,8 +15,8 @@ from aiohttp import web
 
 from engine import Options
 from engine.sandbox import Account
+from engine.transfer.ledger.items import Kind, State
 from engine.transfer.ledger.ledger import LEDGER
-from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.status import MigrationStatus, read_status
 from engine.transfer.options import Result
 from tests.e2e.copied import PROJECT, Writer

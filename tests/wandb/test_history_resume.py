@@ -17,9 +17,9 @@ import wandb
 from engine.errors import Transient
 from engine.records import HistoryChunk, Namespace, Run, RunState
 from engine.transfer.context import Context
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.ledger import open_ledger
 from engine.transfer.ledger.memos import Memos
-from engine.transfer.ledger.schema import Kind
 from engine.wandb.points import PointStore
 from engine.wandb.resume import FAR, LEAST_DIGESTS, MOST_DIGESTS, Beginnings, SentRows, beginnings_of
 from engine.wandb.rows import RowEncoder, layout_of

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.records import Namespace, Run
-from engine.transfer.ledger.ledger import Ledger
-from engine.transfer.ledger.store import Given
+from engine.transfer.ledger.items import Given
 from engine.transfer.ledger.trail import id_line
+
+if TYPE_CHECKING:
+    from engine.transfer.ledger.ledger import Ledger
 
 
 class GivenIds(Protocol):

@@ -12,11 +12,10 @@ from engine.errors import EngineError
 from engine.records import Artifact, Collection, Json, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.reports import Sweep, View
 from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.items import Cause, Item, Kind, RunKey, State
 from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.ledger import Ledger
 from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of, report_key
-from engine.transfer.ledger.schema import Kind, State
-from engine.transfer.ledger.store import Cause, Item, RunKey
 from engine.transfer.ledger.trail import artifact_line, run_line
 
 ARTIFACTS: Final = "artifacts"

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 
 from engine.errors import ConfigError, Outage
 from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.items import RunKey
 from engine.transfer.ledger.lock import in_use
 from engine.transfer.ledger.schema import CLAIM, MIGRATION, PARTICIPANT
-from engine.transfer.ledger.store import RunKey, Store, storable
+from engine.transfer.ledger.store import Store, storable
 
 LEASE_S = 30.0
 BEAT_S = LEASE_S / 3

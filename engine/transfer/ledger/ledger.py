@@ -25,11 +25,11 @@ from anyio.streams.memory import MemoryObjectSendStream
 from engine.errors import EngineError, Outage, Transient
 from engine.transfer.background import Background
 from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.items import Given, Item, Kind, RunKey
 from engine.transfer.ledger.leases import BEAT_S, Claim, Leases
 from engine.transfer.ledger.lock import locked
 from engine.transfer.ledger.lookups import Lookups
-from engine.transfer.ledger.schema import Kind
-from engine.transfer.ledger.store import Given, Item, RunKey, Store, sqlite_url
+from engine.transfer.ledger.store import Store, sqlite_url
 from engine.transfer.ledger.trail import Line, Trail
 from engine.transfer.streams import waiting
 from engine.transfer.throttling.breaker import PATIENCE_S

@@ -13,13 +13,15 @@ asks the destination whether it still holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
 from engine.records import Json, Namespace, Run
-from engine.transfer.ledger.ledger import Ledger
-from engine.transfer.ledger.schema import MEMOS, Kind, State
-from engine.transfer.ledger.store import Item
+from engine.transfer.ledger.items import MEMOS, Item, Kind, State
+
+if TYPE_CHECKING:
+    from engine.transfer.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

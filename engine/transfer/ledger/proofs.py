@@ -13,8 +13,7 @@ from typing import Protocol
 
 from engine.records import Json, Namespace, Run
 from engine.reports import Sweep, View
-from engine.transfer.ledger.schema import MEMOS, Kind, State
-from engine.transfer.ledger.store import Item
+from engine.transfer.ledger.items import MEMOS, Item, Kind, State
 
 
 class Records(Protocol):

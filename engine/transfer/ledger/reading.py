@@ -11,10 +11,11 @@ import anyio
 import anyio.to_thread
 import sqlalchemy as sa
 
+from engine.transfer.ledger.items import Given, Item, RunKey
 from engine.transfer.ledger.ledger import LEDGER
 from engine.transfer.ledger.lookups import Lookups
 from engine.transfer.ledger.schema import MIGRATION
-from engine.transfer.ledger.store import Given, Item, RunKey, Store, sqlite_url
+from engine.transfer.ledger.store import Store, sqlite_url
 
 
 class LedgerReader:

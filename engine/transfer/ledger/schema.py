@@ -10,8 +10,6 @@ that one look at the primary key tells all about a run; the other two indexes an
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -25,46 +23,12 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from engine.transfer.ledger.items import State
+
 TABLES = MetaData()
 
 # SQLite only numbers rows by itself in a column that is declared INTEGER.
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Kind(StrEnum):
-    """What an item is."""
-
-    PROJECT = "project"
-    RUN = "run"
-    HISTORY = "history"
-    FILES = "files"
-    ARTIFACT = "artifact"
-    COLLECTION = "collection"
-    SWEEP = "sweep"
-    REPORT = "report"
-    """A report, a draft of one, or a saved view."""
-    HISTORY_RANGE = "history_range"
-    """How far a history came that is not done."""
-    OBJECT_PART = "object_part"
-    """What was acknowledged of an object that goes in parts and is not done."""
-    REFERENCE = "reference"
-    """What rows that were read once speak of."""
-    LINK = "link"
-    """A version that is, or is being, linked into a portfolio."""
-
-
-MEMOS = (Kind.HISTORY_RANGE, Kind.OBJECT_PART, Kind.REFERENCE, Kind.LINK)
-"""Kinds that only serve to go on with a run; nothing is left of them when it is done."""
-
-
-class State(StrEnum):
-    """Where an item stands."""
-
-    PENDING = "pending"
-    """Under way, interrupted, or of a run that goes on at the source."""
-    DONE = "done"
-    """The destination acknowledged it."""
-    FAILED = "failed"
 
 
 MIGRATION = Table(

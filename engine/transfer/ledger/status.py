@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from engine.errors import ConfigError
 from engine.transfer.ledger.causes import normalised
+from engine.transfer.ledger.items import MEMOS, Cause, Kind, State
 from engine.transfer.ledger.ledger import LEDGER
-from engine.transfer.ledger.schema import ITEM, MEMOS, MIGRATION, Kind, State
-from engine.transfer.ledger.store import Cause, Store, sqlite_url
+from engine.transfer.ledger.schema import ITEM, MIGRATION
+from engine.transfer.ledger.store import Store, sqlite_url
 
 CAUSES = 20
 """Causes that are told of a migration at most, the most frequent first."""

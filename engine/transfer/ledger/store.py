@@ -9,84 +9,23 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from engine.errors import ConfigError, EngineError, Outage, Transient
+from engine.errors import ConfigError, Outage, Transient
 from engine.transfer.ledger import url as ledger_url
-from engine.transfer.ledger.schema import IDENTITY, ITEM, KEY, MEMOS, MIGRATION, TABLES, Kind, State
+from engine.transfer.ledger.items import MEMOS, Cause, Given, Item, Kind, RunKey, State
+from engine.transfer.ledger.schema import IDENTITY, ITEM, KEY, MIGRATION, TABLES
 
 BUSY_MS = 30_000
 
 _CREATION = 0x7E5E_1ED6
 """The advisory lock of those who create tables."""
-
-RunKey: TypeAlias = tuple[str, str]
-"""The path of its project at the source, and its id there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """Why something failed, free of secrets."""
-
-    kind: str
-    side: str
-    message: str
-    remedy: str | None = None
-
-    @classmethod
-    def of(cls, error: EngineError) -> Cause:
-        return cls(kind=error.kind, side=error.side, message=error.message, remedy=error.remedy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One thing that is moved, and how far it came.
-
-    Attributes:
-        project: at the source, as ``Namespace.path``.
-        run: its id at the source; empty for a project.
-        name: which of several of a kind, for example ``dataset/images:v3``.
-        destination: where it goes; proof for one place is none for another.
-        fingerprint: of the run that it is or belongs to, as the source listed it.
-        content: of an artifact, the fingerprint of its entries.
-        parts: of a run, the kinds of parts that are all done for this fingerprint.
-        note: JSON of ``Receipt.note``.
-        attempts: how many times it was begun; what is recorded is added to what was.
-        cause: of a failure. A run that failed because of its parts has none of its own.
-    """
-
-    kind: Kind
-    project: str
-    run: str = ""
-    name: str = ""
-    state: State
-    destination: str = ""
-    fingerprint: str | None = None
-    content: str | None = None
-    parts: frozenset[str] = frozenset()
-    note: str | None = None
-    attempts: int = 0
-    cause: Cause | None = None
-    points: int = 0
-    files: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """The id that a run of the source got at a place."""
-
-    project: str
-    run: str
-    place: str
-    id: str
-
 
 _PLAIN = [field.name for field in fields(Item) if field.name not in ("parts", "cause")]
 

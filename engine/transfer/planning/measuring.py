@@ -21,9 +21,9 @@ from engine.records import (
     Run,
     RunFile,
 )
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.journal import artifact_key
 from engine.transfer.ledger.proofs import Known
-from engine.transfer.ledger.schema import Kind
 from engine.transfer.options import Options
 from engine.transfer.planning.plan import ExpectedFailure
 from engine.transfer.planning.sampling import Tallies

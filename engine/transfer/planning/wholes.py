@@ -17,9 +17,9 @@ from engine.protocols import CollectionForeteller, CollectionSource, Destination
 from engine.records import Collection, Namespace, Project, Version
 from engine.reports import ReportDestination, ReportSource
 from engine.transfer.collections import by_collection
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.journal import artifact_key
 from engine.transfer.ledger.proofs import Proofs, report_key
-from engine.transfer.ledger.schema import Kind
 from engine.transfer.options import Options
 from engine.transfer.planning.measuring import Failures
 from engine.transfer.planning.preflight import Sides

@@ -18,8 +18,8 @@ from typing import Final, TypeAlias
 from engine.errors import Conflict, NotFound, NotYet, Side
 from engine.records import Json, Link, Namespace, Portfolio, Receipt, VersionRef
 from engine.transfer.context import Context
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.memos import RunMemos
-from engine.transfer.ledger.schema import Kind
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.collections.labels import Labels, Member

@@ -17,7 +17,7 @@ from typing import Final
 
 from engine.records import Collection, Json, Namespace, Version
 from engine.transfer.context import Context
-from engine.transfer.ledger.schema import Kind
+from engine.transfer.ledger.items import Kind
 from engine.wandb import artifact_uris
 from engine.wandb.client import WandbClient
 from engine.wandb.reading.artifacts import id_of

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from engine.cli.main import app
 from engine.errors import ConfigError, Outage
 from engine.transfer.ledger import url as ledger_url
+from engine.transfer.ledger.items import Item, Kind, State
 from engine.transfer.ledger.ledger import LOCK, Ledger, open_ledger
-from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.status import read_status
-from engine.transfer.ledger.store import Item, Store
+from engine.transfer.ledger.store import Store
 from tests.postgresql import running_postgresql
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ from engine.errors import CommError, ConfigError, NotFound, Outage, Side, Transi
 from engine.records import Namespace, Run, RunState, Selection
 from engine.transfer.engine import Engine
 from engine.transfer.events import Finished, Progress, RunDone
+from engine.transfer.ledger.items import Kind, State
 from engine.transfer.ledger.ledger import LEDGER
-from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.status import read_status
 from engine.transfer.options import Options, Result
 from tests.memory import MemoryDestination, MemoryRun, MemorySource

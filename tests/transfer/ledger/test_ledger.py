@@ -23,11 +23,11 @@ from engine.errors import ConfigError, EngineError, Outage, Side
 from engine.fingerprints import ContentFingerprint, fingerprint
 from engine.records import Artifact, ArtifactEntry, Namespace, Run
 from engine.transfer.ledger.holder import Holder
+from engine.transfer.ledger.items import Cause, Item, Kind, State
 from engine.transfer.ledger.ledger import LEDGER, LOCK, Ledger, open_ledger
 from engine.transfer.ledger.lock import locked
-from engine.transfer.ledger.schema import Kind, State
 from engine.transfer.ledger.status import read_status, status_of
-from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
+from engine.transfer.ledger.store import Store, sqlite_url
 from engine.transfer.ledger.trail import run_line
 from tests.postgresql import running_postgresql
 

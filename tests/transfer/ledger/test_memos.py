@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.records import Namespace, Run, RunState
+from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.ledger import Ledger, open_ledger
 from engine.transfer.ledger.memos import Memos, RunMemos
 from engine.transfer.ledger.proofs import Known
-from engine.transfer.ledger.schema import Kind
 from engine.transfer.ledger.status import read_status
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.transfer.ledger.causes import LONGEST, normalised
-from engine.transfer.ledger.schema import Kind, State
+from engine.transfer.ledger.items import Cause, Item, Kind, State
 from engine.transfer.ledger.status import EXAMPLES, MigrationStatus, status_of
-from engine.transfer.ledger.store import Cause, Item, Store, sqlite_url
+from engine.transfer.ledger.store import Store, sqlite_url
 
 
 def status(tmp_path: Path, *items: Item) -> MigrationStatus:
