@@ -269,8 +269,10 @@ def _engine(
     os.dup2(to, 2)
     from engine.cli.main import main
     from engine.transfer.throttling import breaker
-    from engine.wandb import destination, filestream, unfinished
+    from engine.wandb import destination
     from engine.wandb.digests import Multipart
+    from engine.wandb.history import filestream
+    from engine.wandb.versions import unfinished
     from tests.e2e.hurry import in_a_hurry
 
     # Histories and large files go in several pieces without being large, and outages are seen at once.
