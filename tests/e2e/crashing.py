@@ -28,7 +28,7 @@ from unittest import mock
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from engine.sandbox.objects import PREFIX
+from engine.sandbox.storage.objects import PREFIX
 
 LOADED = [
     "engine.cli.main",
@@ -127,7 +127,7 @@ class Plug:
         self._moment, self._group, self._acts = None, None, {}
 
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """In front of all routes; see ``engine.sandbox.objects.Intercept``."""
+        """In front of all routes; see ``engine.sandbox.storage.objects.Intercept``."""
         if request.path.startswith("/admin/"):
             return await handler(request)
         self.requests += 1
