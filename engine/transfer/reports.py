@@ -21,7 +21,8 @@ from engine.records import Namespace, Project, Run
 from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
+from engine.transfer.turns import turn
 
 SWEEPS: Final = "sweeps"
 VIEWS: Final = "views"
@@ -69,10 +70,9 @@ class Reports:
         for project in projects:
             path = project.namespace.path
             # Of engines that share, one makes them, and the others have to know them before their runs.
-            while (claim := await self.journal.claim_whole(path, SWEEPS)) is Claim.ELSEWHERE:
-                if self.drain.is_set():
-                    return
-                await anyio.sleep(LOOK_S)
+            claim = await turn(self.journal, path, SWEEPS, self.drain)
+            if claim is None:
+                return
             await self._move_sweeps(project, places[project.namespace])
             if claim is Claim.MINE:
                 await self.journal.whole_done(path, SWEEPS)
@@ -107,12 +107,12 @@ class Reports:
             await self.journal.report_done(sweep, place, receipt)
 
     async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
-        """Move all reports and saved views of these projects, unless another engine does.
+        """Move all reports and saved views of these projects, or wait until another engine did.
 
         Raises:
             EngineError: nothing further can succeed.
         """
-        if await self.journal.claim_whole("", VIEWS) is Claim.MINE:
+        if await turn(self.journal, "", VIEWS, self.drain) is Claim.MINE:
             await self._move_views(projects, places)
             await self.journal.whole_done("", VIEWS)
 

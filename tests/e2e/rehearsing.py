@@ -110,21 +110,29 @@ class Migration:
             moment: when it is killed, if it lives to see that.
             acts: what else happens, before which of its requests.
         """
-        source, *given = self.arguments
         plug = self.rehearsal.plug
         plug.pull_at(moment, acts)
-        return self.rehearsal.launcher.run(
-            "migrate",
-            source,
-            self.goal,
-            *given,
-            *options,
-            "--state-dir",
-            str(self.state),
-            "--json",
-            plug=plug,
-            environ=environ,
-        )
+        return self.rehearsal.launcher.run(*self.command(*options), plug=plug, environ=environ)
+
+    def command(self, *options: str) -> list[str]:
+        """The command after ``engine``."""
+        source, *given = self.arguments
+        told = ["migrate", source, self.goal, *given, *options]
+        return [*told, "--state-dir", str(self.state), "--json"]
+
+    def share(self, moment: Moment | None = None, *options: str) -> tuple[Ended, Ended]:
+        """The command twice at the same time, so that two processes divide the work.
+
+        Args:
+            moment: when the first of them is killed, counted in requests of both.
+        """
+        plug, command = self.rehearsal.plug, self.command("--share", *options)
+        plug.pull_at(moment)
+        first, second = self.rehearsal.launcher.start(*command), self.rehearsal.launcher.start(*command)
+        plug.connect(first.pid)
+        ended = first.wait()
+        plug.disconnect()
+        return ended, second.wait()
 
     def run_to_the_end(self, draw: random.Random, requests: int) -> list[Moment]:
         """Start it until it ends by itself, and return when it was killed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -175,6 +175,10 @@ class Journal(Proofs):
         """What was claimed so was brought as far as it could be."""
         await self._ledger.end_run((project, f"{what}/"), proven=False)
 
+    async def whole_given_back(self, project: str, what: str) -> None:
+        """Others may claim it now."""
+        await self._ledger.end_run((project, f"{what}/"), proven=True)
+
     # -- sweeps and views ------------------------------------------------------------------------
 
     async def known_report(self, made: Sweep | View, destination: Namespace) -> KnownReport:
@@ -203,10 +207,16 @@ class Journal(Proofs):
 
     # -- collections -----------------------------------------------------------------------------
 
-    async def claim_collection(self, collection: Collection) -> Claim:
-        """Take a collection for this engine alone."""
+    async def claim_collections(self, collections: Sequence[Collection]) -> list[Claim]:
+        """Take collections for this engine alone, and tell which of them could be had."""
+        keys = [(collection.namespace.path, _claimed(collection)) for collection in collections]
+        claims = await self._ledger.claim(keys)
+        return [claims[key] for key in keys]
+
+    async def collection_put_off(self, collection: Collection) -> None:
+        """Return when others may claim a collection, and know of it what this engine knows."""
         key = collection.namespace.path, _claimed(collection)
-        return (await self._ledger.claim([key]))[key]
+        await self._ledger.end_run(key, proven=True, settled=True)
 
     async def known_of(self, collection: Collection, destination: Namespace) -> KnownCollection:
         """What earlier transfers proved of a collection and of its versions."""
@@ -272,11 +282,13 @@ class Journal(Proofs):
         *,
         fingerprint: str | None = None,
         error: EngineError | None = None,
+        portfolios: Iterable[Collection] = (),
     ) -> None:
         """Return when it is on disk that a collection arrived, or did not.
 
         Args:
             fingerprint: of all that it says and holds; None if some of it did not arrive.
+            portfolios: that its versions are linked into.
         """
         item = Item(
             kind=Kind.COLLECTION,
@@ -285,11 +297,19 @@ class Journal(Proofs):
             state=State.FAILED if fingerprint is None else State.DONE,
             destination=destination.path,
             content=fingerprint,
+            note=json.dumps(sorted(map(_told, portfolios))),
             attempts=1,
             cause=Cause.of(error) if error else None,
         )
         key = collection.namespace.path, _claimed(collection)
         await self._ledger.end_run(key, proven=False, item=item)
+
+    async def portfolios_of(self, collection: Collection) -> list[Collection]:
+        """What versions of a collection are linked into, by what whoever ended it told."""
+        name = collection_key(collection)
+        found = await self._ledger.notes(collection.namespace.path, "", Kind.COLLECTION, name)
+        notes = [json.loads(item.note) for item in found if item.name == name and item.note is not None]
+        return [_portfolio(*told) for note in notes for told in note]
 
 
 def collection_key(collection: Collection) -> str:
@@ -318,6 +338,15 @@ def _report_item(
         attempts=1,
         cause=Cause.of(error) if error else None,
     )
+
+
+def _told(portfolio: Collection) -> tuple[str, str, str, str]:
+    home = portfolio.namespace
+    return home.entity, home.project, portfolio.type, portfolio.name
+
+
+def _portfolio(entity: str, project: str, kind: str, name: str) -> Collection:
+    return Collection(namespace=Namespace(entity, project), type=kind, name=name)
 
 
 def _claimed(collection: Collection) -> str:

@@ -112,15 +112,23 @@ class Ledger:
         await self._settle(_Entry(item, line))
 
     async def end_run(
-        self, key: RunKey, *, proven: bool, item: Item | None = None, line: Line | None = None
+        self,
+        key: RunKey,
+        *,
+        proven: bool,
+        item: Item | None = None,
+        line: Line | None = None,
+        settled: bool = False,
     ) -> None:
         """Give a run back, if it was claimed, and settle what became of it.
 
         Args:
             proven: whether what is on disk then says that nothing is left to do.
+            settled: return when it was given back, also if nothing became of it, so that it can be claimed
+                again.
         """
         entry = _Entry(item, line, ended=(key, proven))
-        if item is not None:
+        if item is not None or settled:
             await self._settle(entry)
         elif self._leases is not None:
             await self._hand_over(entry)
