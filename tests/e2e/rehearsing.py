@@ -120,13 +120,13 @@ class Migration:
         told = ["migrate", source, self.goal, *given, *options]
         return [*told, "--state-dir", str(self.state), "--json"]
 
-    def share(self, moment: Moment | None = None, *options: str) -> tuple[Ended, Ended]:
+    def share(self, moment: Moment | None = None) -> tuple[Ended, Ended]:
         """The command twice at the same time, so that two processes divide the work.
 
         Args:
             moment: when the first of them is killed, counted in requests of both.
         """
-        plug, command = self.rehearsal.plug, self.command("--share", *options)
+        plug, command = self.rehearsal.plug, self.command("--share")
         plug.pull_at(moment)
         first, second = self.rehearsal.launcher.start(*command), self.rehearsal.launcher.start(*command)
         plug.connect(first.pid)
