@@ -48,7 +48,7 @@ from engine.protocols import (
 from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal, artifact_key
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.proofs import KnownCollection
 from engine.transfer.links import Links
 from engine.transfer.turns import turn
@@ -71,7 +71,7 @@ def artifacts_with_runs(
     return source.uncollected if isinstance(source, PartlyCollected) else None
 
 
-WAITING: Final = "waiting"
+WAITING: Final = "waiting collections"
 """The turn of the engine that has all collections which wait for others."""
 
 Move: TypeAlias = Callable[[Collection, bool], Awaitable[bool]]
@@ -163,7 +163,7 @@ class Collections:
                 mine = await self._move_on([*mine, *taken], move)
             others = left
             if others:
-                await anyio.sleep(LOOK_S)
+                await self.journal.wait_for_others(f"{len(others)} collections")
             else:
                 mine = await self._pass(mine, move, last=True)
         await self.journal.whole_given_back("", WAITING)

@@ -20,7 +20,7 @@ from engine.protocols import LinkDestination, LinkSource
 from engine.records import Collection, Namespace, Project
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
 
 _NOWHERE = Namespace("", "")
 """Where a portfolio goes is up to the destination."""
@@ -63,7 +63,7 @@ class Links:
             await for_each(portfolios, one, limit=self.workers)
         # What another engine does not live to make is taken over.
         while elsewhere and not self.drain.is_set():
-            await anyio.sleep(LOOK_S)
+            await self.journal.wait_for_others(f"{len(elsewhere)} portfolios")
             waiting = list(elsewhere)
             elsewhere.clear()
             await for_each(waiting, one, limit=self.workers)

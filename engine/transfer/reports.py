@@ -25,7 +25,7 @@ from engine.transfer.ledger.leases import Claim
 from engine.transfer.turns import turn
 
 SWEEPS: Final = "sweeps"
-VIEWS: Final = "views"
+VIEWS: Final = "reports"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
 
 
 async def turn(journal: Journal, project: str, what: str, drain: anyio.Event) -> Claim | None:
@@ -20,5 +20,5 @@ async def turn(journal: Journal, project: str, what: str, drain: anyio.Event) ->
     while (claim := await journal.claim_whole(project, what)) is Claim.ELSEWHERE:
         if drain.is_set():
             return None
-        await anyio.sleep(LOOK_S)
+        await journal.wait_for_others(what)
     return claim

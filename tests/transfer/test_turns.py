@@ -12,6 +12,7 @@ import pytest
 
 from engine.records import Collection, Namespace, Portfolio, Receipt
 from engine.transfer.engine import Engine
+from engine.transfer.events import Progress
 from engine.transfer.ledger.store import sqlite_url
 from engine.transfer.options import Options, Result
 from tests.transfer.shelves import Rack, RackWriter, Shelf, collection, shelf, version
@@ -57,6 +58,7 @@ class Sharer:
 
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     result: Result | None = None
+    waited_for: set[str] = field(default_factory=set)
 
     @property
     def failed(self) -> list[str]:
@@ -80,6 +82,9 @@ class Sharers:
         options = Options(share=True, ledger=sqlite_url(self.ledger), artifact_workers=1)
         with sharer.scope:
             async with Engine(source, rack, options) as engine:
+                async for event in engine.events():
+                    if isinstance(event, Progress):
+                        sharer.waited_for.update(event.waiting)
                 sharer.result = await engine.run()
 
 
@@ -113,6 +118,7 @@ async def test_a_collection_waits_for_what_another_engine_has_in_hand(tmp_path: 
         assert second.result is None
         slow.gate.opened.set()
     assert (first.failed, second.failed) == ([], [])
+    assert any("1 collections in hand at process" in told for told in second.waited_for)
     assert rack.held == {"a": {0: "a0"}, "b": {0: "b0"}, "c": {0: "c0"}}
     assert sorted(what for what in rack.asked if what.startswith("write")) == [
         "write a:v0",

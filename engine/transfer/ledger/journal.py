@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+import anyio
+
 from engine import fingerprints
 from engine.errors import EngineError
 from engine.records import Artifact, Collection, Json, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.reports import Sweep, View
-from engine.transfer.ledger.holder import Holder
-from engine.transfer.ledger.leases import Claim
+from engine.transfer.ledger.leases import LOOK_S, Claim
 from engine.transfer.ledger.ledger import Ledger
 from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of, report_key
 from engine.transfer.ledger.schema import Kind, State
@@ -43,9 +44,15 @@ class Journal(Proofs):
         claims = await self._ledger.claim([_key(run) for run in runs])
         return [claims[_key(run)] for run in runs]
 
-    async def others(self) -> list[Holder]:
-        """The other engines that are at work on the same transfer."""
-        return await self._ledger.others()
+    async def wait_for_others(self, what: str) -> None:
+        """Wait a moment before the next look at what others have in hand, and let people see that.
+
+        Args:
+            what: that is waited for, as they call it.
+        """
+        others = [f"process {other.pid} on {other.host}" for other in await self._ledger.others()]
+        with self._ledger.notice(f"others who share the work: {what} in hand at {', '.join(others)}"):
+            await anyio.sleep(LOOK_S)
 
     # -- runs ------------------------------------------------------------------------------------
 
