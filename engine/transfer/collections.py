@@ -248,8 +248,13 @@ class Collections:
             tell = partial(self._tell, listed, namespace, portfolios)
             await self.failed("collection", subject, error, tell)
             return True
-        proof = fingerprint(collection, versions) if whole else None
-        await self.journal.collection_ended(collection, namespace, fingerprint=proof, portfolios=portfolios)
+        await self.journal.collection_ended(
+            collection,
+            namespace,
+            fingerprint=fingerprint(collection, versions) if whole else None,
+            portfolios=portfolios,
+            interrupted=not whole and self.drain.is_set(),
+        )
         return True
 
     async def _written(

@@ -75,7 +75,7 @@ class Reports:
                 return
             await self._move_sweeps(project, places[project.namespace])
             if claim is Claim.MINE:
-                await self.journal.whole_done(path, SWEEPS)
+                await self._end_turn(path, SWEEPS)
 
     def missing_for(self, run: Run) -> EngineError | None:
         """Why the sweep of a run did not arrive, so that the run has to be told of it another time."""
@@ -114,7 +114,13 @@ class Reports:
         """
         if await turn(self.journal, "", VIEWS, self.drain) is Claim.MINE:
             await self._move_views(projects, places)
-            await self.journal.whole_done("", VIEWS)
+            await self._end_turn("", VIEWS)
+
+    async def _end_turn(self, project: str, what: str) -> None:
+        if self.drain.is_set():
+            await self.journal.whole_given_back(project, what)
+        else:
+            await self.journal.whole_done(project, what)
 
     async def _move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
         writer, waiting = self.destination.view_writer(places, self.read), list[View]()

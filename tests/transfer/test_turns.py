@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +59,7 @@ class Sharer:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     result: Result | None = None
     waited_for: set[str] = field(default_factory=set)
+    drain: Callable[[], None] = lambda: None
 
     @property
     def failed(self) -> list[str]:
@@ -82,6 +83,7 @@ class Sharers:
         options = Options(share=True, ledger=sqlite_url(self.ledger), artifact_workers=1)
         with sharer.scope:
             async with Engine(source, rack, options) as engine:
+                sharer.drain = engine.drain
                 async for event in engine.events():
                     if isinstance(event, Progress):
                         sharer.waited_for.update(event.waiting)
@@ -99,8 +101,8 @@ def pages(*names: str) -> dict[str, Portfolio]:
     return {name: Portfolio(collection=collection(name)) for name in names}
 
 
-async def until_asked(rack: Rack, what: str) -> None:
-    while what not in rack.asked:  # noqa: ASYNC110 - engines in other tasks
+async def until_asked(rack: Rack, what: str, times: int = 1) -> None:
+    while rack.asked.count(what) < times:  # noqa: ASYNC110 - engines in other tasks
         await anyio.sleep(0.01)
 
 
@@ -173,6 +175,23 @@ async def test_what_an_engine_that_is_gone_had_in_hand_is_brought(tmp_path: Path
         doomed.scope.cancel()
     assert heir.failed == []
     assert rack.held == {"a": {0: "a0"}, "b": {0: "b0"}}
+
+
+async def test_what_an_engine_that_is_interrupted_leaves_is_brought_by_another(tmp_path: Path):
+    source = shelf({"a": [version("a", number) for number in range(2)]})
+    rack = GatedRack()
+    slow = replace(rack, at="open a")
+    async with sharing(tmp_path) as sharers:
+        first = sharers.start(source, slow)
+        await slow.gate.reached.wait()
+        heir = sharers.start(source, rack)
+        await until_asked(rack, "learn ids", 2)
+        first.drain()
+        slow.gate.opened.set()
+    assert first.result is not None
+    assert first.result.interrupted
+    assert heir.failed == []
+    assert rack.held == {"a": {0: "a0", 1: "a1"}}
 
 
 async def test_links_that_an_engine_does_not_live_to_make_are_made_by_another(tmp_path: Path):

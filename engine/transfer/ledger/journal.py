@@ -290,12 +290,14 @@ class Journal(Proofs):
         fingerprint: str | None = None,
         error: EngineError | None = None,
         portfolios: Iterable[Collection] = (),
+        interrupted: bool = False,
     ) -> None:
         """Return when it is on disk that a collection arrived, or did not.
 
         Args:
             fingerprint: of all that it says and holds; None if some of it did not arrive.
             portfolios: that its versions are linked into.
+            interrupted: whether others may go on with it.
         """
         item = Item(
             kind=Kind.COLLECTION,
@@ -309,7 +311,7 @@ class Journal(Proofs):
             cause=Cause.of(error) if error else None,
         )
         key = collection.namespace.path, _claimed(collection)
-        await self._ledger.end_run(key, proven=False, item=item)
+        await self._ledger.end_run(key, proven=interrupted, item=item)
 
     async def portfolios_of(self, collection: Collection) -> list[Collection]:
         """What versions of a collection are linked into, by what whoever ended it told."""
