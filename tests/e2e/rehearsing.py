@@ -155,9 +155,14 @@ class Migration:
             "read": comparable(reader.project(ENTITY, self.project)),
         }
 
-    def is_all_done(self) -> None:
-        """The ledger says so, and the same command again writes nothing."""
-        status = self.rehearsal.launcher.run("status", "--state-dir", str(self.state), "--json")
+    def is_all_done(self, *ledger: str) -> None:
+        """The ledger says so, and the same command again writes nothing.
+
+        Args:
+            ledger: how to name it, if it is not in the state directory.
+        """
+        where = ("--state-dir", str(self.state), *ledger)
+        status = self.rehearsal.launcher.run("status", *where, "--json")
         assert status.status == 0, status.said
         (told,) = (json.loads(line) for line in status.said.splitlines())
         assert told["counts"]
