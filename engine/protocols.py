@@ -308,6 +308,15 @@ class RunHolder(Protocol):
 
 
 @runtime_checkable
+class RunRenamer(Protocol):
+    """What a destination is too if runs may get other ids there, which it remembers in ``Context.ids``."""
+
+    async def learn_ids(self) -> None:
+        """Find out which ids other engines gave that share the transfer, now that all runs are there."""
+        ...
+
+
+@runtime_checkable
 class Verifiable(Protocol):
     """What a destination is too if it can be read back and compared with what was brought to it."""
 

@@ -80,12 +80,11 @@ class Addresses:
         server = self.source.first_server if self.source is not None else None
         url = (server or "").removeprefix("wandb:")
         references = References(places=self.places, source_url=url, url=url, run_id=lambda _, run: run)
-        told = {"spec": view.spec, "files": [[*file] for file in view.files.items()]}
-        moved = references.of(told, view.namespace).spec
+        moved = references.of({"spec": view.spec, "files": [*view.files]}, view.namespace).spec
         return replace(
             view,
             namespace=self.of(view.namespace),
             spec=moved["spec"],
             artifacts={named: self._uri(uri) for named, uri in view.artifacts.items()},
-            files=dict(moved["files"]),
+            files=dict(zip(moved["files"], view.files.values(), strict=True)),
         )

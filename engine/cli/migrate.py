@@ -63,7 +63,7 @@ def migrate(
         bool,
         typer.Option(
             "--share",
-            help="Divide the runs with other engines that were started with --share and the same source, "
+            help="Divide the work with other engines that were started with --share and the same source, "
             "destination and ledger: on one machine with the same --state-dir, on several with a --ledger.",
             rich_help_panel=asked.SPEED,
         ),

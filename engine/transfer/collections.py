@@ -6,15 +6,19 @@ Collections are moved side by side, the versions of each one strictly one after 
 source cannot give is told and left out. Any other failure makes the later versions of its collection wait for
 the next transfer where they would get numbers that are not theirs. A collection of which a version refers
 to another one that is not there yet is gone on with when the others are through. Links to versions come last.
+
+Engines that share the work take collections from one list. What waits is nobody's until the first of them is
+through with the list; that one takes it, waits for what the others still have in hand, and only when all that
+is not done is its own can it know that what then does not move never will.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import anyio
 
@@ -44,9 +48,10 @@ from engine.protocols import (
 from engine.records import Artifact, Collection, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal, artifact_key
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
 from engine.transfer.ledger.proofs import KnownCollection
 from engine.transfer.links import Links
+from engine.transfer.turns import turn
 
 _UNREADABLE = (NotFound, IntegrityError, Unsupported)
 """What does not become better: a version of which this is said at the source will never be had."""
@@ -66,20 +71,22 @@ def artifacts_with_runs(
     return source.uncollected if isinstance(source, PartlyCollected) else None
 
 
+WAITING: Final = "waiting collections"
+"""The turn of the engine that has all collections which wait for others."""
+
+Move: TypeAlias = Callable[[Collection, bool], Awaitable[bool]]
+
+
 @dataclass(slots=True)
 class _Progress:
     """How far a pass has come.
 
     Attributes:
         versions: those that arrived.
-        claimed: collections that wait for versions of others.
-        elsewhere: collections that other engines have in hand.
         linked: portfolios that versions are linked into.
     """
 
     versions: int = 0
-    claimed: set[Collection] = field(default_factory=set)
-    elsewhere: list[Collection] = field(default_factory=list)
     linked: set[Collection] = field(default_factory=set)
 
 
@@ -117,34 +124,73 @@ class Collections:
         Raises:
             EngineError: nothing further can succeed.
         """
-        put_off: list[Collection] = []
+        waiting: list[Collection] = []
+
+        async def move(collection: Collection, last: bool) -> bool:
+            return await self._move(collection, targets[collection.namespace], chosen, last=last)
+
+        async def begin(collection: Collection) -> None:
+            mine, others = await self._take([collection])
+            waiting.extend(others)
+            if mine and not await move(collection, False):
+                await self.journal.collection_put_off(collection)
+                waiting.append(collection)
+
+        async with aclosing(self._listed(projects)) as collections:
+            await for_each(collections, begin, limit=self.workers)
+        if waiting:
+            await self._move_waiting(waiting, move)
+        await self._move_links(projects, whole=chosen is None)
+
+    async def _take(self, wanted: Sequence[Collection]) -> tuple[Sequence[Collection], Sequence[Collection]]:
+        """Those that this engine has in hand now, and those that others have."""
+        taken: dict[Claim, list[Collection]] = {claim: [] for claim in Claim}
+        for collection, claim in zip(wanted, await self.journal.claim_collections(wanted), strict=True):
+            taken[claim].append(collection)
+        for collection in taken[Claim.TRIED]:
+            # Its engine may not live to make the links.
+            self.progress.linked.update(await self.journal.portfolios_of(collection))
+        return taken[Claim.MINE], taken[Claim.ELSEWHERE]
+
+    async def _move_waiting(self, others: Sequence[Collection], move: Move) -> None:
+        """Move collections that wait for others, or that other engines had in hand."""
+        if await turn(self.journal, "", WAITING, self.drain) is None:
+            return
+        mine: Sequence[Collection] = ()
+        while (mine or others) and not self.drain.is_set():
+            taken, left = await self._take(others)
+            if len(left) < len(others):
+                mine = await self._move_on([*mine, *taken], move)
+            others = left
+            if others:
+                await self.journal.wait_for_others(f"{len(others)} collections")
+            else:
+                mine = await self._pass(mine, move, last=True)
+        await self.journal.whole_given_back("", WAITING)
+
+    async def _move_on(self, waiting: Sequence[Collection], move: Move) -> Sequence[Collection]:
+        """Move what can be moved when more and more is there; those that wait still when nothing moves."""
+        moves = True
+        while waiting and moves:
+            before = self.progress.versions
+            waiting = await self._pass(waiting, move, last=False)
+            moves = self.progress.versions > before
+        return waiting
+
+    async def _pass(self, waiting: Sequence[Collection], move: Move, *, last: bool) -> Sequence[Collection]:
+        """Move each once; those that wait still."""
+        left: list[Collection] = []
 
         async def one(collection: Collection) -> None:
-            if not await self._move(collection, targets[collection.namespace], chosen, last=last):
-                put_off.append(collection)
+            if not await move(collection, last):
+                left.append(collection)
 
-        last = False
-        async with aclosing(self._listed(projects)) as collections:
-            await for_each(collections, one, limit=self.workers)
-        # Those that refer to others go on when more of the others are there, until nothing moves any more.
-        while put_off:
-            waiting, before = list(put_off), self.progress.versions
-            put_off.clear()
-            await for_each(waiting, one, limit=self.workers)
-            last = self.progress.versions == before
-        await self._move_links(projects, one, whole=chosen is None)
+        await for_each(waiting, one, limit=self.workers)
+        return left
 
-    async def _move_links(
-        self, projects: Sequence[Project], move: Callable[[Collection], Awaitable[None]], *, whole: bool
-    ) -> None:
+    async def _move_links(self, projects: Sequence[Project], *, whole: bool) -> None:
         if not isinstance(self.source, LinkSource) or not isinstance(self.destination, LinkDestination):
             return
-        # Links can only be made to what is there; what another engine gives up is taken over.
-        while self.progress.elsewhere and not self.drain.is_set():
-            await anyio.sleep(LOOK_S)
-            waiting = list(self.progress.elsewhere)
-            self.progress.elsewhere.clear()
-            await for_each(waiting, move, limit=self.workers)
         links = Links(
             source=self.source,
             destination=self.destination,
@@ -170,7 +216,7 @@ class Collections:
     async def _move(
         self, listed: Collection, namespace: Namespace, chosen: frozenset[RunRef] | None, *, last: bool
     ) -> bool:
-        """Move one collection; False if it has to wait for another one.
+        """Move one collection that is this engine's; False if it has to wait for another one.
 
         Args:
             last: whether that would be in vain.
@@ -178,25 +224,20 @@ class Collections:
         if self.drain.is_set():
             return True
         subject = f"artifact {listed.name} of {listed.namespace}"
-        if listed not in self.progress.claimed:
-            claim = await self.journal.claim_collection(listed)
-            if claim is not Claim.MINE:
-                if claim is Claim.ELSEWHERE:
-                    self.progress.elsewhere.append(listed)
-                return True
+        portfolios: set[Collection] = set()
         try:
             collection, versions = await self.source.collection(listed)
             known = await self.journal.known_of(collection, namespace)
             is_asked = chosen is None or any(version.made_by in chosen for version in versions)
             if is_asked:
-                self.progress.linked.update(*(version.portfolios for version in versions))
+                portfolios.update(*(version.portfolios for version in versions))
+                self.progress.linked |= portfolios
             if not is_asked or known.fingerprint == fingerprint(collection, versions):
                 await self.journal.collection_left(listed)
                 return True
             try:
                 writer, whole = await self._written(collection, versions, namespace, known, last=last)
             except NotYet:
-                self.progress.claimed.add(listed)
                 return False
             # Names may have moved while the bytes did; versions that came meanwhile are for the next time.
             brought = {(one.number, one.artifact.digest) for one in versions}
@@ -204,11 +245,16 @@ class Collections:
             whole = whole and brought.issuperset((one.number, one.artifact.digest) for one in versions)
             await writer.finish(collection, versions)
         except Exception as error:  # noqa: BLE001 - becomes a failure record
-            tell = partial(self._tell, listed, namespace)
+            tell = partial(self._tell, listed, namespace, portfolios)
             await self.failed("collection", subject, error, tell)
             return True
-        proof = fingerprint(collection, versions) if whole else None
-        await self.journal.collection_ended(collection, namespace, fingerprint=proof)
+        await self.journal.collection_ended(
+            collection,
+            namespace,
+            fingerprint=fingerprint(collection, versions) if whole else None,
+            portfolios=portfolios,
+            interrupted=not whole and self.drain.is_set(),
+        )
         return True
 
     async def _written(
@@ -236,8 +282,14 @@ class Collections:
             writer = await self.destination.open_collection(collection, namespace)
             return writer, await self._write(writer, versions, namespace, KnownCollection(), last=last)
 
-    async def _tell(self, collection: Collection, namespace: Namespace, error: EngineError) -> None:
-        await self.journal.collection_ended(collection, namespace, error=error)
+    async def _tell(
+        self,
+        collection: Collection,
+        namespace: Namespace,
+        portfolios: Iterable[Collection],
+        error: EngineError,
+    ) -> None:
+        await self.journal.collection_ended(collection, namespace, error=error, portfolios=portfolios)
 
     async def _write(
         self,

@@ -156,7 +156,7 @@ class Engine:
                 ),
                 self._emit,
                 self._context.downloads,
-                Sharing(journal, self._result, self._context.notices) if self._options.share else None,
+                Sharing(journal, self._result) if self._options.share else None,
             )
             self._log.see(self._connected)
             self._tasks = await stack.enter_async_context(Background())

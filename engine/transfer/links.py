@@ -53,8 +53,20 @@ class Links:
         Raises:
             EngineError: nothing further can succeed.
         """
+        elsewhere: list[Collection] = []
+
+        async def one(portfolio: Collection) -> None:
+            if await self._move(portfolio, whole=whole) is Claim.ELSEWHERE:
+                elsewhere.append(portfolio)
+
         async with aclosing(self._listed(projects, others)) as portfolios:
-            await for_each(portfolios, partial(self._move, whole=whole), limit=self.workers)
+            await for_each(portfolios, one, limit=self.workers)
+        # What another engine does not live to make is taken over.
+        while elsewhere and not self.drain.is_set():
+            await self.journal.wait_for_others(f"{len(elsewhere)} portfolios")
+            waiting = list(elsewhere)
+            elsewhere.clear()
+            await for_each(waiting, one, limit=self.workers)
 
     async def _listed(
         self, projects: Sequence[Project], others: Iterable[Collection]
@@ -77,9 +89,16 @@ class Links:
         self._seen.add(str(portfolio))
         return len(self._seen) > known
 
-    async def _move(self, listed: Collection, *, whole: bool) -> None:
-        if self.drain.is_set() or await self.journal.claim_collection(listed) is not Claim.MINE:
-            return
+    async def _move(self, listed: Collection, *, whole: bool) -> Claim | None:
+        """Move one portfolio, if it can be had; None if nothing is to be begun."""
+        if self.drain.is_set():
+            return None
+        (claim,) = await self.journal.claim_collections([listed])
+        if claim is Claim.MINE:
+            await self._write(listed, whole=whole)
+        return claim
+
+    async def _write(self, listed: Collection, *, whole: bool) -> None:
         try:
             portfolio = await self.source.portfolio(listed)
             await self.destination.write_portfolio(portfolio, whole=whole)

@@ -26,7 +26,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.errors import AuthError, EngineError, Outage
 from engine.fingerprints import ContentFingerprint
-from engine.protocols import Destination, LogSource, LogWriter, Referring, Source, Unreadable
+from engine.protocols import (
+    Destination,
+    LogSource,
+    LogWriter,
+    Referring,
+    RunRenamer,
+    Source,
+    Unreadable,
+)
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
 from engine.transfer.checks import Checks
 from engine.transfer.collections import artifacts_with_runs, collections_between
@@ -114,6 +122,8 @@ class Pipeline:
             if self._reports is not None:
                 await self._reports.move_sweeps(projects, self._targets)
             await self._move_runs(projects)
+            if self._sharing is not None and isinstance(self._destination, RunRenamer):
+                await self._destination.learn_ids()
         self.enumerating = False
         if self._collections is not None:
             chosen = frozenset(self._chosen) if self._options.selection.is_partial else None

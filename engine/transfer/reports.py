@@ -21,10 +21,11 @@ from engine.records import Namespace, Project, Run
 from engine.reports import ReportDestination, ReportSource, Sweep, View, ViewWriter
 from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
+from engine.transfer.turns import turn
 
 SWEEPS: Final = "sweeps"
-VIEWS: Final = "views"
+VIEWS: Final = "reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,12 @@ class Reports:
         for project in projects:
             path = project.namespace.path
             # Of engines that share, one makes them, and the others have to know them before their runs.
-            while (claim := await self.journal.claim_whole(path, SWEEPS)) is Claim.ELSEWHERE:
-                if self.drain.is_set():
-                    return
-                await anyio.sleep(LOOK_S)
+            claim = await turn(self.journal, path, SWEEPS, self.drain)
+            if claim is None:
+                return
             await self._move_sweeps(project, places[project.namespace])
             if claim is Claim.MINE:
-                await self.journal.whole_done(path, SWEEPS)
+                await self._end_turn(path, SWEEPS)
 
     def missing_for(self, run: Run) -> EngineError | None:
         """Why the sweep of a run did not arrive, so that the run has to be told of it another time."""
@@ -107,14 +107,20 @@ class Reports:
             await self.journal.report_done(sweep, place, receipt)
 
     async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
-        """Move all reports and saved views of these projects, unless another engine does.
+        """Move all reports and saved views of these projects, or wait until another engine did.
 
         Raises:
             EngineError: nothing further can succeed.
         """
-        if await self.journal.claim_whole("", VIEWS) is Claim.MINE:
+        if await turn(self.journal, "", VIEWS, self.drain) is Claim.MINE:
             await self._move_views(projects, places)
-            await self.journal.whole_done("", VIEWS)
+            await self._end_turn("", VIEWS)
+
+    async def _end_turn(self, project: str, what: str) -> None:
+        if self.drain.is_set():
+            await self.journal.whole_given_back(project, what)
+        else:
+            await self.journal.whole_done(project, what)
 
     async def _move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
         writer, waiting = self.destination.view_writer(places, self.read), list[View]()

@@ -17,6 +17,7 @@ from engine.protocols import Destination, Source, Unreadable, Verifiable
 from engine.records import (
     Artifact,
     ArtifactEntry,
+    Blob,
     ConsoleLine,
     Json,
     Link,
@@ -210,6 +211,14 @@ class ReportAudit(Audit, Protocol):
 
     def found_view(self, view: View) -> View:
         """A view that was read back, without what the destination adds of its own."""
+        ...
+
+    def said_of_view(self, view: View) -> Facts:
+        """What there is to compare of an expected view, or of one that was found, besides its spec."""
+        ...
+
+    def files_of_view(self, view: View) -> Mapping[str, Blob]:
+        """Files that the destination keeps with a view itself, by their addresses in it."""
         ...
 
 

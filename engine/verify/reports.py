@@ -7,10 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from engine.records import Json, Namespace, Project
+from engine.errors import NotFound
+from engine.records import Blob, Json, Namespace, Project
 from engine.reports import ReportSource, Sweep, View
 from engine.verify.audit import ReportAudit
 from engine.verify.certificate import CertifiedObject
+from engine.verify.contents import Contents
 from engine.verify.merkle import facts_root, root_of
 from engine.verify.scope import Scope
 from engine.verify.values import canonical, shown
@@ -70,19 +72,23 @@ class ReportsCheck:
             try:
                 async with aclosing(listed(project)) as things:
                     async for thing in things:
-                        await compare(thing, self.targets[project.namespace])
+                        await self._one(thing, self.targets[project.namespace], compare)
             except Exception as error:  # noqa: BLE001 - becomes a finding
                 self.scope.unread(subject, error, expected=subject in self.failed)
 
-    def _is_left_out(self, subject: str) -> bool:
-        if (reason := self.failed.get(subject)) is None:
-            return False
-        self.scope.leave_out(subject, reason, expected=True)
-        return True
+    async def _one(
+        self, thing: ThingT, namespace: Namespace, compare: Callable[[ThingT, Namespace], Awaitable[None]]
+    ) -> None:
+        subject = str(thing)
+        if (reason := self.failed.get(subject)) is not None:
+            self.scope.leave_out(subject, reason, expected=True)
+            return
+        try:
+            await compare(thing, namespace)
+        except Exception as error:  # noqa: BLE001 - becomes a finding
+            self.scope.unread(subject, error)
 
     async def _sweep(self, sweep: Sweep, namespace: Namespace) -> None:
-        if self._is_left_out(str(sweep)):
-            return
         self.scope.findings.counts.sweeps += 1
         found = await self.audit.sweep(sweep, namespace)
         if found is None:
@@ -93,22 +99,43 @@ class ReportsCheck:
         self.roots.append(certified_sweep(self.audit, found))
 
     async def _view(self, view: View, namespace: Namespace) -> None:
-        if self._is_left_out(str(view)):
-            return
         self.scope.findings.counts.reports += 1
         there = await self.audit.view(view, namespace)
         if there is None:
             self.scope.differ("missing", REPORT, f"is missing in {namespace}", str(view))
             return
         expected, found = await self.audit.expected_view(view), self.audit.found_view(there)
-        self.scope.compare_facts(_said(expected), _said(found), str(view))
+        said = self.audit.said_of_view
+        self.scope.compare_facts(said(expected), said(found), str(view))
         for kind, detail in differing_specs(expected.spec, found.spec):
             self.scope.differ(kind, REPORT, detail, str(view))
+        await self._compare_files(view, self.audit.files_of_view(expected), self.audit.files_of_view(found))
         self.roots.append(certified_view(self.audit, there))
 
+    async def _compare_files(
+        self, view: View, expected: Mapping[str, Blob], found: Mapping[str, Blob]
+    ) -> None:
+        gone = [
+            address for address in expected.keys() - found.keys() if await self._is_gone(expected[address])
+        ]
+        for address in sorted(gone):
+            shown_address = address.partition("?")[0]
+            detail = f"{shown_address} is not at the source any more"
+            self.scope.context.lose("report_file_missing", str(view), detail)
+        wanted = {address: blob for address, blob in expected.items() if address not in gone}
+        read = self.scope.source.read, self.audit.source.read
+        contents = Contents(self.scope.level, read, self.scope.findings.counts)
+        for kind, address, detail in await contents.differences(wanted, found):
+            self.scope.differ(kind, REPORT, f"file {address}: {detail}", str(view))
 
-def _said(view: View) -> dict[tuple[str, ...], Json]:
-    return {("title",): view.title or None, ("description",): view.description or None}
+    async def _is_gone(self, blob: Blob) -> bool:
+        try:
+            async with aclosing(self.scope.source.read(blob)) as pieces:
+                async for _ in pieces:
+                    break
+        except NotFound:
+            return True
+        return False
 
 
 def differing_specs(expected: Json, found: Json) -> Iterator[tuple[str, str]]:
@@ -150,5 +177,5 @@ def certified_sweep(audit: ReportAudit, found: Sweep) -> CertifiedObject:
 def certified_view(audit: ReportAudit, found: View) -> CertifiedObject:
     """A view at the destination."""
     view = audit.found_view(found)
-    root = root_of([canonical([view.kind, view.title, view.description]), canonical(view.spec)])
-    return CertifiedObject(REPORT, found.namespace.path, found.id, root)
+    said = facts_root({("kind",): view.kind, **audit.said_of_view(view)})
+    return CertifiedObject(REPORT, found.namespace.path, found.id, root_of([said, canonical(view.spec)]))

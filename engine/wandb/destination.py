@@ -111,9 +111,8 @@ class WandbDestination:
             )
             self._sweeps = Sweeps(client, context)
             self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
-            ids = RunIds(self._id_policy, self._source_uri())
-            await ids.load(context)
-            self._openings = Openings(client, context, ids)
+            self._openings = Openings(client, context, RunIds(self._id_policy, self._source_uri()))
+            await self._openings.learn_ids()
             await self._check_entity(self._placement.entity)
             yield SystemInfo(
                 uri=self.uri,
@@ -249,6 +248,9 @@ class WandbDestination:
 
     async def holds_run(self, run: Run, namespace: Namespace) -> bool:
         return await self._openings.holds(namespace, run_id(run.id))
+
+    async def learn_ids(self) -> None:
+        await self._openings.learn_ids()
 
     async def open_collection(self, collection: Collection, namespace: Namespace) -> CollectionWriter:
         return await SequenceWriter.open(

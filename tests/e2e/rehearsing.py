@@ -110,21 +110,29 @@ class Migration:
             moment: when it is killed, if it lives to see that.
             acts: what else happens, before which of its requests.
         """
-        source, *given = self.arguments
         plug = self.rehearsal.plug
         plug.pull_at(moment, acts)
-        return self.rehearsal.launcher.run(
-            "migrate",
-            source,
-            self.goal,
-            *given,
-            *options,
-            "--state-dir",
-            str(self.state),
-            "--json",
-            plug=plug,
-            environ=environ,
-        )
+        return self.rehearsal.launcher.run(*self.command(*options), plug=plug, environ=environ)
+
+    def command(self, *options: str) -> list[str]:
+        """The command after ``engine``."""
+        source, *given = self.arguments
+        told = ["migrate", source, self.goal, *given, *options]
+        return [*told, "--state-dir", str(self.state), "--json"]
+
+    def share(self, moment: Moment | None = None) -> tuple[Ended, Ended]:
+        """The command twice at the same time, so that two processes divide the work.
+
+        Args:
+            moment: when the first of them is killed, counted in requests of both.
+        """
+        plug, command = self.rehearsal.plug, self.command("--share")
+        plug.pull_at(moment)
+        first, second = self.rehearsal.launcher.start(*command), self.rehearsal.launcher.start(*command)
+        plug.connect(first.pid)
+        ended = first.wait()
+        plug.disconnect()
+        return ended, second.wait()
 
     def run_to_the_end(self, draw: random.Random, requests: int) -> list[Moment]:
         """Start it until it ends by itself, and return when it was killed."""
@@ -147,9 +155,14 @@ class Migration:
             "read": comparable(reader.project(ENTITY, self.project)),
         }
 
-    def is_all_done(self) -> None:
-        """The ledger says so, and the same command again writes nothing."""
-        status = self.rehearsal.launcher.run("status", "--state-dir", str(self.state), "--json")
+    def is_all_done(self, *ledger: str) -> None:
+        """The ledger says so, and the same command again writes nothing.
+
+        Args:
+            ledger: how to name it, if it is not in the state directory.
+        """
+        where = ("--state-dir", str(self.state), *ledger)
+        status = self.rehearsal.launcher.run("status", *where, "--json")
         assert status.status == 0, status.said
         (told,) = (json.loads(line) for line in status.said.splitlines())
         assert told["counts"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
+
+import anyio
 
 from engine import fingerprints
 from engine.errors import EngineError
 from engine.records import Artifact, Collection, Json, Namespace, Project, Receipt, Run, RunRef, Version
 from engine.reports import Sweep, View
-from engine.transfer.ledger.holder import Holder
 from engine.transfer.ledger.items import Cause, Item, Kind, RunKey, State
-from engine.transfer.ledger.leases import Claim
+from engine.transfer.ledger.leases import LOOK_S, Claim
 from engine.transfer.ledger.ledger import Ledger
 from engine.transfer.ledger.proofs import Known, KnownCollection, KnownReport, Proofs, proof_of, report_key
 from engine.transfer.ledger.trail import artifact_line, run_line
@@ -42,9 +43,15 @@ class Journal(Proofs):
         claims = await self._ledger.claim([_key(run) for run in runs])
         return [claims[_key(run)] for run in runs]
 
-    async def others(self) -> list[Holder]:
-        """The other engines that are at work on the same transfer."""
-        return await self._ledger.others()
+    async def wait_for_others(self, what: str) -> None:
+        """Wait a moment before the next look at what others have in hand, and let people see that.
+
+        Args:
+            what: that is waited for, as they call it.
+        """
+        others = [f"process {other.pid} on {other.host}" for other in await self._ledger.others()]
+        with self._ledger.notice(f"others who share the work: {what} in hand at {', '.join(others)}"):
+            await anyio.sleep(LOOK_S)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -174,6 +181,10 @@ class Journal(Proofs):
         """What was claimed so was brought as far as it could be."""
         await self._ledger.end_run((project, f"{what}/"), proven=False)
 
+    async def whole_given_back(self, project: str, what: str) -> None:
+        """Others may claim it now."""
+        await self._ledger.end_run((project, f"{what}/"), proven=True)
+
     # -- sweeps and views ------------------------------------------------------------------------
 
     async def known_report(self, made: Sweep | View, destination: Namespace) -> KnownReport:
@@ -202,10 +213,16 @@ class Journal(Proofs):
 
     # -- collections -----------------------------------------------------------------------------
 
-    async def claim_collection(self, collection: Collection) -> Claim:
-        """Take a collection for this engine alone."""
+    async def claim_collections(self, collections: Sequence[Collection]) -> list[Claim]:
+        """Take collections for this engine alone, and tell which of them could be had."""
+        keys = [(collection.namespace.path, _claimed(collection)) for collection in collections]
+        claims = await self._ledger.claim(keys)
+        return [claims[key] for key in keys]
+
+    async def collection_put_off(self, collection: Collection) -> None:
+        """Return when others may claim a collection, and know of it what this engine knows."""
         key = collection.namespace.path, _claimed(collection)
-        return (await self._ledger.claim([key]))[key]
+        await self._ledger.end_run(key, proven=True, settled=True)
 
     async def known_of(self, collection: Collection, destination: Namespace) -> KnownCollection:
         """What earlier transfers proved of a collection and of its versions."""
@@ -271,11 +288,15 @@ class Journal(Proofs):
         *,
         fingerprint: str | None = None,
         error: EngineError | None = None,
+        portfolios: Iterable[Collection] = (),
+        interrupted: bool = False,
     ) -> None:
         """Return when it is on disk that a collection arrived, or did not.
 
         Args:
             fingerprint: of all that it says and holds; None if some of it did not arrive.
+            portfolios: that its versions are linked into.
+            interrupted: whether others may go on with it.
         """
         item = Item(
             kind=Kind.COLLECTION,
@@ -284,11 +305,19 @@ class Journal(Proofs):
             state=State.FAILED if fingerprint is None else State.DONE,
             destination=destination.path,
             content=fingerprint,
+            note=json.dumps(sorted(map(_told, portfolios))),
             attempts=1,
             cause=Cause.of(error) if error else None,
         )
         key = collection.namespace.path, _claimed(collection)
-        await self._ledger.end_run(key, proven=False, item=item)
+        await self._ledger.end_run(key, proven=interrupted, item=item)
+
+    async def portfolios_of(self, collection: Collection) -> list[Collection]:
+        """What versions of a collection are linked into, by what whoever ended it told."""
+        name = collection_key(collection)
+        found = await self._ledger.notes(collection.namespace.path, "", Kind.COLLECTION, name)
+        notes = [json.loads(item.note) for item in found if item.name == name and item.note is not None]
+        return [_portfolio(*told) for note in notes for told in note]
 
 
 def collection_key(collection: Collection) -> str:
@@ -317,6 +346,15 @@ def _report_item(
         attempts=1,
         cause=Cause.of(error) if error else None,
     )
+
+
+def _told(portfolio: Collection) -> tuple[str, str, str, str]:
+    home = portfolio.namespace
+    return home.entity, home.project, portfolio.type, portfolio.name
+
+
+def _portfolio(entity: str, project: str, kind: str, name: str) -> Collection:
+    return Collection(namespace=Namespace(entity, project), type=kind, name=name)
 
 
 def _claimed(collection: Collection) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ class Ledger:
 
     Args:
         leases: the part of this engine among others; None if nobody else can be at work.
-        notices: where to say that the database is waited for.
+        notices: where to say what is waited for.
     """
 
     def __init__(
@@ -112,15 +112,23 @@ class Ledger:
         await self._settle(_Entry(item, line))
 
     async def end_run(
-        self, key: RunKey, *, proven: bool, item: Item | None = None, line: Line | None = None
+        self,
+        key: RunKey,
+        *,
+        proven: bool,
+        item: Item | None = None,
+        line: Line | None = None,
+        settled: bool = False,
     ) -> None:
         """Give a run back, if it was claimed, and settle what became of it.
 
         Args:
             proven: whether what is on disk then says that nothing is left to do.
+            settled: return when it was given back, also if nothing became of it, so that it can be claimed
+                again.
         """
         entry = _Entry(item, line, ended=(key, proven))
-        if item is not None:
+        if item is not None or (settled and self._leases is not None):
             await self._settle(entry)
         elif self._leases is not None:
             await self._hand_over(entry)
@@ -150,6 +158,15 @@ class Ledger:
     async def others(self) -> list[Holder]:
         """The other engines that are at work on this migration."""
         return [] if self._leases is None else await self._patiently(self._leases.others)
+
+    @contextmanager
+    def notice(self, sentence: str) -> Iterator[None]:
+        """Let people see what is waited for in the block."""
+        self._notices.add(sentence)
+        try:
+            yield
+        finally:
+            self._notices.discard(sentence)
 
     async def run(self, project: str, run: str) -> Item | None:
         """What is on disk of a run, without its parts; runs that are asked for at a time share the look."""
@@ -298,7 +315,7 @@ async def open_ledger(
         share: work together with other engines that do so.
         patience_s: how long a database that was reached may be gone.
         command: by which this engine was started, without secrets, to be told to others.
-        notices: where to say that a database is waited for.
+        notices: where to say that a database, or another engine, is waited for.
 
     Raises:
         ConfigError: another engine uses it, or it cannot be opened.

@@ -73,9 +73,13 @@ class RunMemos:
         """What was last put, by this transfer or an earlier one; None if nothing was."""
         return (await self.find(kind, name)).get(name)
 
-    async def find(self, kind: Kind, prefix: str = "") -> dict[str, Json]:
-        """All whose names begin so, by name."""
-        if self._memos.ledger is None or not self._memos.reads:
+    async def find(self, kind: Kind, prefix: str = "", *, always: bool = False) -> dict[str, Json]:
+        """All whose names begin so, by name.
+
+        Args:
+            always: also those of earlier transfers of which nothing is to be known.
+        """
+        if self._memos.ledger is None or not (self._memos.reads or always):
             return {}
         found = await self._memos.ledger.notes(self._project, self._run, kind, prefix)
         return {

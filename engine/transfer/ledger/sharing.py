@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from engine.records import Namespace, Run
 from engine.transfer.ledger.journal import Journal
-from engine.transfer.ledger.leases import LOOK_S, Claim
+from engine.transfer.ledger.leases import Claim
 from engine.transfer.options import Result
 from engine.transfer.streams import waiting
 
@@ -26,16 +26,11 @@ ASIDE = 256
 
 
 class Sharing:
-    """The share of one engine.
+    """The share of one engine."""
 
-    Args:
-        notices: where to say who is waited for.
-    """
-
-    def __init__(self, journal: Journal, result: Result, notices: set[str]) -> None:
+    def __init__(self, journal: Journal, result: Result) -> None:
         self._journal = journal
         self._result = result
-        self._notices = notices
         self._targets: Mapping[Namespace, Namespace] = {}
         self._aside: deque[Run] = deque()
         self._scope = anyio.CancelScope()
@@ -84,15 +79,8 @@ class Sharing:
                     self._result.runs_elsewhere += 1
 
     async def _look_again(self, mine: MemoryObjectSendStream[Run]) -> None:
-        await anyio.sleep(LOOK_S)
+        await self._journal.wait_for_others(f"{len(self._aside)} runs")
         aside = list(self._aside)
         self._aside.clear()
         for start in range(0, len(aside), BATCH):
             await self._offer(aside[start : start + BATCH], mine)
-        self._notices.difference_update([notice for notice in self._notices if notice.startswith(_WAITING)])
-        if self._aside:
-            others = [f"process {other.pid} on {other.host}" for other in await self._journal.others()]
-            self._notices.add(f"{_WAITING}{len(self._aside)} runs in hand at {', '.join(others)}")
-
-
-_WAITING = "others who share the work: "

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from engine.errors import NotFound
-from engine.records import Json, Namespace, Project, Run
+from engine.records import Blob, Json, Namespace, Project, Run
 from engine.reports import Sweep, View
 from engine.transfer.context import Context
 from engine.verify.values import ANYTHING, Facts
@@ -138,6 +138,12 @@ class ReportAudit:
 
     def found_view(self, view: View) -> View:
         return replace(view, spec=_without_provenance(view.spec))
+
+    def said_of_view(self, view: View) -> Facts:
+        return {("title",): view.title or None, ("description",): view.description or None}
+
+    def files_of_view(self, view: View) -> Mapping[str, Blob]:  # noqa: ARG002 - a run holds them
+        return {}
 
 
 def _without_provenance(spec: Mapping[str, Json]) -> dict[str, Json]:

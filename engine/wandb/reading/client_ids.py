@@ -101,7 +101,9 @@ class ClientIds:
         self, collection: Collection, versions: Sequence[Version]
     ) -> tuple[Collection, tuple[Version, ...]]:
         """A collection and its versions with the client ids that stand for them."""
-        await self._recall(collection.namespace)
+        # Rows also speak of versions of other projects; those of runs that arrived are not read again.
+        for namespace in {collection.namespace, *self.projects}:
+            await self._recall(namespace)
         await self._ask()
         self._told.update([collection.locator, *(id_of(version.artifact) for version in versions)])
         ids: dict[str, list[str]] = {}
@@ -119,7 +121,9 @@ class ClientIds:
     async def _recall(self, namespace: Namespace) -> None:
         if namespace not in self._recalled:
             self._recalled.add(namespace)
-            found = await self.context.memos.of_project(namespace, _MEMOS).find(Kind.REFERENCE)
+            memos = self.context.memos.of_project(namespace, _MEMOS)
+            # Others who share the transfer read some of its rows in any case.
+            found = await memos.find(Kind.REFERENCE, always=True)
             self._earlier |= found.keys() - self._saved
             for client_id, server_id in found.items():
                 self._seen.setdefault(client_id, server_id)

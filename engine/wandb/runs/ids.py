@@ -133,6 +133,10 @@ class Openings:
         if single:
             self._single.add(project)
 
+    async def learn_ids(self) -> None:
+        """Find out which ids runs got so far from this transfer, earlier ones, and others that share it."""
+        await self._ids.load(self._context)
+
     async def holds(self, place: Namespace, name: str) -> bool:
         """Whether a run is there."""
         return await self._there.get((place, name)) is not None

@@ -26,6 +26,8 @@ ENTITY = "ann"
 LINEAGE, TRAINED, OTHER = sdk_lineage.PROJECT, sdk_source.PROJECT, sdk_source.OTHER
 MEDIA, REPORTED = "media", "vision"
 PROJECTS = (LINEAGE, TRAINED, OTHER, MEDIA, REPORTED)
+RUNS = 14
+"""In all projects."""
 
 FLUSHED_S = 30
 """Until the rows of a run that is going to crash are at the server, at most."""
@@ -89,6 +91,9 @@ def across() -> None:
         artifact = wandb.Artifact("derived", "dataset", metadata={"from": used.name})
         artifact.add_reference(used.get_entry("deep/text.txt"), name="text.txt")
         run.log_artifact(artifact).wait()
+        # In the end only a row speaks of the other project.
+        run.log({"borrowed": run.use_artifact(f"{LINEAGE}/run-producer-table:v0").get("table")})
+        run.log({"borrowed": wandb.Table(columns=["x"], data=[[1]])})
 
 
 def rewound() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.everything.copies import SOURCE_KEY, Copies, silence
 from tests.e2e.everything.reading import Place
-from tests.e2e.everything.sdk_world import ENTITY, MEDIA, OTHER, PROJECTS
+from tests.e2e.everything.sdk_world import ENTITY, MEDIA, OTHER, PROJECTS, RUNS
 from tests.e2e.transfers import Outcome, command
 
 COPY = "e2e"
@@ -85,7 +85,7 @@ def _is_media(value: Any) -> bool:
 def test_all_of_it_arrives(three: list[Transfer]) -> None:
     assert [one.outcome.status for one in three] == [0, 0, 0], [one.outcome.text for one in three]
     (last,) = three[0].outcome.events[-1:]
-    assert last["runs_done"] == 14
+    assert last["runs_done"] == RUNS
     assert three[0].writes > 0
 
 

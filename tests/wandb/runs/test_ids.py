@@ -189,6 +189,21 @@ async def test_what_was_given_another_id_keeps_it_when_the_policy_is_forgotten(
     assert names(api, namespace).keys() == {"short", "short-2"}
 
 
+async def test_an_id_that_another_engine_gave_meanwhile_is_learnt(
+    opened: Opened, somebody, context: Context, directory: Path
+):
+    run = a_run(id="short")
+    somebody.makes(run.id)
+    async with open_ledger("a:", "b:", state_dir=directory, scratch=directory) as ledger:
+        context.ids = IdMap(ledger, ledger)
+        async with opened(ids="suffix") as (waits, namespace):
+            async with opened(ids="suffix") as (destination, _):
+                await write(destination, namespace, run)
+            await waits.learn_ids()
+            told = waits.view_writer({run.namespace: namespace}, read=pytest.fail).references
+            assert told.run_id(run.namespace, run.id) == "short-2"
+
+
 def test_a_policy_that_nobody_knows_is_told(sandbox: RunningSandbox):
     with pytest.raises(ConfigError, match="say keep, suffix, new"):
         WandbDestination(f"{sandbox.url}/{ENTITY}/p", SystemOptions(ids="merge"))
