@@ -339,6 +339,17 @@ class RunRef:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """That a run used a version under a name, as what it took it.
+
+    One run may use a version under several names; most give none.
+    """
+
+    run: RunRef
+    name: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class VersionRef:
     """An artifact version, wherever it is: the collection that owns it, and its number there."""
 
@@ -357,6 +368,7 @@ class Version:
     Attributes:
         made_by: the run that logged it, even if that is gone; None if a person made it.
         used_by: the runs that read it.
+        used_as: the names under which some of them did.
         step: where the run stood that logged it, as the source counts.
         client_ids: other ids by which rows and summaries of runs may speak of it.
         portfolios: where it is linked; it is enough if they tell how they can be found.
@@ -366,6 +378,7 @@ class Version:
     made_by: RunRef | None = None
     step: int | None = None
     used_by: tuple[RunRef, ...] = ()
+    used_as: tuple[Use, ...] = ()
     client_ids: tuple[str, ...] = ()
     portfolios: tuple[Collection, ...] = ()
 

@@ -47,6 +47,7 @@ class Addresses:
             artifact=replace(version.artifact, namespace=self.of(version.artifact.namespace)),
             made_by=None if version.made_by is None else self._run(version.made_by),
             used_by=tuple(map(self._run, version.used_by)),
+            used_as=tuple(replace(use, run=self._run(use.run)) for use in version.used_as),
             portfolios=tuple(map(self.collection, version.portfolios)),
         )
 

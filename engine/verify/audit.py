@@ -159,6 +159,11 @@ def audit_of(destination: Destination | Verifiable) -> Audit:
 class CollectionAudit(Audit, Protocol):
     """That of a destination that takes artifacts by collections; its source is a ``CollectionSource``."""
 
+    @property
+    def tells_uses(self) -> bool:
+        """Whether the names under which runs used versions can be read back."""
+        ...
+
     def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         """As what a collection of the source is found in a project of the destination."""
         ...
@@ -227,6 +232,7 @@ class AsIs:
     """
 
     step_column: str | None = None
+    tells_uses = True
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
 from engine.errors import Conflict, IntegrityError, NeedsRecreation, Side
@@ -22,6 +22,7 @@ from engine.wandb.digests import artifact_digest
 from engine.wandb.manifest import Entry
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import SEQUENCE, Holding
+from engine.wandb.reading.uses import with_uses
 from engine.wandb.staging import Staging
 
 _RENAME: Final = "bring it to another project or under another name; links are never deleted"
@@ -210,6 +211,10 @@ class SequenceWriter:
         await self.references.record_client_ids([(one, real[one.number]) for one in arrived])
         self.references.lose_client_ids(self.sequence_ids)
         await self.lineage.prepare(runs_of(arrived))
+        if any(one.used_as for one in arrived):
+            # Where the server does not tell names, each is told to it again.
+            named = await with_uses(self.place.client, replace(found, versions=real))
+            real = real if named is None else named.versions
         for version in arrived:
             await self.lineage.record_uses(version, real[version.number])
 

@@ -34,9 +34,9 @@ _QUERIES = {
     f"(SELECT group_concat(name) FROM ({_TAGS.format('Artifact', 'a')})) "
     f"FROM artifacts a {_MEMBER.format('a.number')} {_PROJECT.format('c')} "
     "WHERE e.name = :entity ORDER BY 1, 2, 3",
-    "uses": "SELECT p.name, r.name, c.name, m.version_index FROM run_inputs i "
+    "uses": "SELECT p.name, r.name, c.name, m.version_index, i.used_as FROM run_inputs i "
     f"JOIN runs r ON r.number = i.run {_MEMBER.format('i.artifact')} {_PROJECT.format('r')} "
-    "WHERE e.name = :entity ORDER BY 1, 2, 3, 4",
+    "WHERE e.name = :entity ORDER BY 1, 2, 3, 4, 5",
     "lines": "SELECT p.name, r.name, l.stream, l.line, l.content FROM lines l "
     f"JOIN runs r ON r.number = l.run {_PROJECT.format('r')} WHERE e.name = :entity ORDER BY 1, 2, 3, 4",
     "sweeps": "SELECT p.name, s.display_name, s.config, s.state, (SELECT group_concat(name) FROM "
