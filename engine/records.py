@@ -314,7 +314,8 @@ class Collection:
 
     Attributes:
         type: of all its versions.
-        client_ids: other ids by which rows and summaries of runs may speak of it.
+        client_ids: other ids by which rows and summaries of runs speak of it.
+        spoken_in: the projects of those runs; its own if there are none.
         locator: how the source finds it again; private to the source.
     """
 
@@ -324,6 +325,7 @@ class Collection:
     description: str | None = None
     tags: tuple[str, ...] = ()
     client_ids: tuple[str, ...] = ()
+    spoken_in: tuple[Namespace, ...] = ()
     locator: str = field(default="", repr=False)
 
     def __str__(self) -> str:
@@ -370,7 +372,8 @@ class Version:
         used_by: the runs that read it.
         used_as: the names under which some of them did.
         step: where the run stood that logged it, as the source counts.
-        client_ids: other ids by which rows and summaries of runs may speak of it.
+        client_ids: other ids by which rows and summaries of runs speak of it.
+        spoken_in: the projects of those runs; its own if there are none.
         portfolios: where it is linked; it is enough if they tell how they can be found.
     """
 
@@ -380,6 +383,7 @@ class Version:
     used_by: tuple[RunRef, ...] = ()
     used_as: tuple[Use, ...] = ()
     client_ids: tuple[str, ...] = ()
+    spoken_in: tuple[Namespace, ...] = ()
     portfolios: tuple[Collection, ...] = ()
 
     @property

@@ -18,6 +18,7 @@ from engine.records import (
     Artifact,
     ArtifactEntry,
     ConsoleLine,
+    HistoryChunk,
     Json,
     Link,
     Loss,
@@ -95,6 +96,14 @@ class Audit(Protocol):
 
     def columns(self, run: Run, keys: Collection[str]) -> Mapping[str, str]:
         """New names of those keys of a history that could not be kept."""
+        ...
+
+    def expected_chunk(self, chunk: HistoryChunk, namespace: Namespace) -> HistoryChunk:
+        """What must be found of a part of a history in a project of the destination.
+
+        The same object if that is the part as it is. If it is not, a history that is as it was at the source
+        throughout will do as well, as earlier releases brought it.
+        """
         ...
 
     def starts_at(self, run: Run) -> int | None:
@@ -296,6 +305,9 @@ class AsIs:
 
     def columns(self, run: Run, keys: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
         return {}
+
+    def expected_chunk(self, chunk: HistoryChunk, namespace: Namespace) -> HistoryChunk:  # noqa: ARG002
+        return chunk
 
     def starts_at(self, run: Run) -> int | None:
         return run.started_at

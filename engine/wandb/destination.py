@@ -37,6 +37,7 @@ from engine.wandb.digests import Multipart
 from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
+from engine.wandb.own_ids import OwnIds
 from engine.wandb.placement import Placement, members
 from engine.wandb.references import References, run_of_files
 from engine.wandb.rehearsal import WandbRunRehearsal
@@ -92,6 +93,7 @@ class WandbDestination:
         self._openings: Openings
         self._sweeps: Sweeps
         self._portfolio_places: PortfolioPlaces
+        self._own_ids: OwnIds
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -110,6 +112,7 @@ class WandbDestination:
             )
             self._sweeps = Sweeps(client, context)
             self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
+            self._own_ids = OwnIds(context.memos, self._target_of)
             ids = RunIds(self._id_policy, self._source_uri())
             await ids.load(context)
             self._openings = Openings(client, context, ids)
@@ -255,6 +258,7 @@ class WandbDestination:
             self._source_uri(),
             self._found_run,
             self._target_of,
+            self._own_ids,
             collection,
             recreate=self._options.recreate,
         )
@@ -321,6 +325,7 @@ class WandbDestination:
         kind = ReplicaMapping if is_replica(run) else RunMapping
         return kind(
             run=run,
+            place=namespace,
             context=self._context,
             source_uri=self._source_uri(),
             system=self._system(),
@@ -352,6 +357,7 @@ class WandbDestination:
             run = Run(id=run_of_files(project), namespace=project, name=report_files.NAME)
             mapping = RunMapping(
                 run=run,
+                place=places[project],
                 context=self._context,
                 source_uri=f"reports of {self._source_uri()}",
                 system=self._system(),

@@ -159,7 +159,9 @@ class WandbSource:
 
     def _portable(self, run: Run) -> Run:
         """A run that speaks of artifacts in a way that other servers can learn to understand."""
-        return replace(run, summary=None if run.summary is None else self._client_ids.portable(run.summary))
+        if run.summary is None:
+            return run
+        return replace(run, summary=self._client_ids.portable(run.summary, run.namespace))
 
     async def run(self, namespace: Namespace, run_id: str) -> Run:
         """One run, in one request.
@@ -187,8 +189,10 @@ class WandbSource:
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
             async for chunk in chunks:
-                yield replace(chunk, rows=[self._client_ids.row(row) for row in chunk.rows])
-        await self._client_ids.remember(run.namespace)
+                rows = [self._client_ids.row(row, run.namespace) for row in chunk.rows]
+                yield replace(chunk, rows=rows)
+        if self._side is Side.SOURCE:  # what a copy speaks of is nothing to be moved
+            await self._client_ids.remember(run.namespace)
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         async with aclosing(read_system_metrics(self._client, self._context, run)) as chunks:

@@ -16,10 +16,11 @@ from engine.wandb.collections.lineage import FindRun, Lineage, runs_of
 from engine.wandb.collections.numbers import Numbers, other_owner
 from engine.wandb.collections.place import Place
 from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
-from engine.wandb.collections.references import FindPlace, References
+from engine.wandb.collections.references import References
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.digests import artifact_digest
 from engine.wandb.manifest import Entry
+from engine.wandb.own_ids import FindPlace, OwnIds
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import SEQUENCE, Holding
 from engine.wandb.reading.uses import with_uses
@@ -59,6 +60,7 @@ class SequenceWriter:
         origin: str,
         find: FindRun,
         target: FindPlace,
+        own: OwnIds,
         collection: Collection,
         *,
         recreate: bool = False,
@@ -79,11 +81,11 @@ class SequenceWriter:
             numbers=Numbers.of(place, origin, found),
             facts=Facts(place),
             lineage=Lineage(place, find),
-            references=References(place, target, VersionIds(place.client)),
+            references=References(place, target, VersionIds(place.client), own),
             run=PlaceholderRun(place),
             recreate=recreate,
         )
-        writer.sequence_ids = await writer.references.unknown(collection.client_ids)
+        writer.sequence_ids = await writer.references.unknown(collection)
         return writer
 
     # -- versions --------------------------------------------------------------------------------
