@@ -314,7 +314,8 @@ class Collection:
 
     Attributes:
         type: of all its versions.
-        client_ids: other ids by which rows and summaries of runs may speak of it.
+        client_ids: other ids by which rows and summaries of runs speak of it.
+        spoken_in: the projects of those runs; its own if there are none.
         locator: how the source finds it again; private to the source.
     """
 
@@ -324,6 +325,7 @@ class Collection:
     description: str | None = None
     tags: tuple[str, ...] = ()
     client_ids: tuple[str, ...] = ()
+    spoken_in: tuple[Namespace, ...] = ()
     locator: str = field(default="", repr=False)
 
     def __str__(self) -> str:
@@ -336,6 +338,17 @@ class RunRef:
 
     namespace: Namespace
     id: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """That a run used a version under a name, as what it took it.
+
+    One run may use a version under several names; most give none.
+    """
+
+    run: RunRef
+    name: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -357,8 +370,10 @@ class Version:
     Attributes:
         made_by: the run that logged it, even if that is gone; None if a person made it.
         used_by: the runs that read it.
+        used_as: the names under which some of them did.
         step: where the run stood that logged it, as the source counts.
-        client_ids: other ids by which rows and summaries of runs may speak of it.
+        client_ids: other ids by which rows and summaries of runs speak of it.
+        spoken_in: the projects of those runs; its own if there are none.
         portfolios: where it is linked; it is enough if they tell how they can be found.
     """
 
@@ -366,7 +381,9 @@ class Version:
     made_by: RunRef | None = None
     step: int | None = None
     used_by: tuple[RunRef, ...] = ()
+    used_as: tuple[Use, ...] = ()
     client_ids: tuple[str, ...] = ()
+    spoken_in: tuple[Namespace, ...] = ()
     portfolios: tuple[Collection, ...] = ()
 
     @property

@@ -39,7 +39,11 @@ class Addresses:
         return self.places.get(namespace, namespace)
 
     def collection(self, collection: Collection) -> Collection:
-        return replace(collection, namespace=self.of(collection.namespace))
+        return replace(
+            collection,
+            namespace=self.of(collection.namespace),
+            spoken_in=tuple(map(self.of, collection.spoken_in)),
+        )
 
     def version(self, version: Version) -> Version:
         return replace(
@@ -47,6 +51,8 @@ class Addresses:
             artifact=replace(version.artifact, namespace=self.of(version.artifact.namespace)),
             made_by=None if version.made_by is None else self._run(version.made_by),
             used_by=tuple(map(self._run, version.used_by)),
+            used_as=tuple(replace(use, run=self._run(use.run)) for use in version.used_as),
+            spoken_in=tuple(map(self.of, version.spoken_in)),
             portfolios=tuple(map(self.collection, version.portfolios)),
         )
 

@@ -19,6 +19,7 @@ from engine.records import (
     ArtifactEntry,
     Blob,
     ConsoleLine,
+    HistoryChunk,
     Json,
     Link,
     Loss,
@@ -98,6 +99,14 @@ class Audit(Protocol):
         """New names of those keys of a history that could not be kept."""
         ...
 
+    def expected_chunk(self, chunk: HistoryChunk, namespace: Namespace) -> HistoryChunk:
+        """What must be found of a part of a history in a project of the destination.
+
+        The same object if that is the part as it is. If it is not, a history that is as it was at the source
+        throughout will do as well, as earlier releases brought it.
+        """
+        ...
+
     def starts_at(self, run: Run) -> int | None:
         """When the clock of a history began, ms; None for its first point."""
         ...
@@ -159,6 +168,11 @@ def audit_of(destination: Destination | Verifiable) -> Audit:
 @runtime_checkable
 class CollectionAudit(Audit, Protocol):
     """That of a destination that takes artifacts by collections; its source is a ``CollectionSource``."""
+
+    @property
+    def tells_uses(self) -> bool:
+        """Whether the names under which runs used versions can be read back."""
+        ...
 
     def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         """As what a collection of the source is found in a project of the destination."""
@@ -236,6 +250,7 @@ class AsIs:
     """
 
     step_column: str | None = None
+    tells_uses = True
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -299,6 +314,9 @@ class AsIs:
 
     def columns(self, run: Run, keys: Collection[str]) -> Mapping[str, str]:  # noqa: ARG002
         return {}
+
+    def expected_chunk(self, chunk: HistoryChunk, namespace: Namespace) -> HistoryChunk:  # noqa: ARG002
+        return chunk
 
     def starts_at(self, run: Run) -> int | None:
         return run.started_at

@@ -18,7 +18,7 @@ import anyio
 from engine.errors import NotFound
 from engine.fanout import for_each
 from engine.protocols import CollectionSource
-from engine.records import ArtifactEntry, Collection, Namespace, Project, Run, RunRef, Version
+from engine.records import ArtifactEntry, Collection, Namespace, Project, Run, RunRef, Use, Version
 from engine.verify.audit import CollectionAudit
 from engine.verify.certificate import CertifiedObject
 from engine.verify.contents import leaves
@@ -211,11 +211,33 @@ class _VersionsCheck:
             elif place in unknown:
                 detail = f"used by {_named(place)}: this edge is missing"
                 scope.differ("missing", "used by", detail, subject, run.id)
+        self._compare_names(version, found, subject)
         for place in sorted({*found.used_by} - wanted) if self.all.complete else ():
             # What people do with it at the destination is nobody's business.
             if unknown[place]:
                 detail = f"used by {_named(place)}: the source has no such edge"
                 scope.differ("extra", "used by", detail, subject, place.id)
+
+    def _compare_names(self, version: Version, found: Version, subject: str) -> None:
+        """The names of uses, where the uses themselves are there."""
+        scope = self.all.scope
+        wanted = {
+            Use(place, use.name): use.run.id
+            for use in version.used_as
+            if (place := self.all.here(use.run)) is not None and place in found.used_by
+        }
+        for use in sorted(wanted.keys() - {*found.used_as}):
+            if self.all.audit.tells_uses:
+                detail = f"used by {_named(use.run)} as {use.name!r}: this name is missing"
+                scope.differ("missing", "used as", detail, subject, wanted[use])
+            else:
+                detail = f"used by {_named(use.run)} as {use.name!r}, which this server does not tell"
+                scope.context.lose("use_name_dropped", subject, detail)
+        runs = {use.run for use in wanted}
+        for use in sorted({*found.used_as} - wanted.keys()) if self.all.complete else ():
+            if use.run in runs:
+                detail = f"used by {_named(use.run)} as {use.name!r}: the source has no such name"
+                scope.differ("extra", "used as", detail, subject, use.run.id)
 
     async def _is_there(self, run: RunRef) -> bool:
         return (await self.all.claimed([run]))[run] is not None

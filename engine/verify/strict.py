@@ -82,6 +82,7 @@ KINDS: Final = frozenset(
         "text_not_utf8",
         "timestamp_merged",
         "use_dropped",
+        "use_name_dropped",
         "user_renamed",
         "value_coerced",
         "version_deduplicated",

@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import quote, unquote
 
-from engine.records import Namespace
+from engine.records import Json, Namespace
 
 SCHEME: Final = "wandb-artifact://"
 CLIENT: Final = "wandb-client-artifact://"
@@ -24,7 +24,9 @@ CLIENT: Final = "wandb-client-artifact://"
 
 _BY_ID: Final = re.compile(r"wandb-artifact://(?P<id>[0-9a-fA-F]+)/(?P<path>.*)", re.DOTALL)
 _ID_IN_TEXT: Final = re.compile(r"wandb-artifact://[0-9a-fA-F]{16,}(?![0-9a-zA-Z])")
-_CLIENT_ID_IN_TEXT: Final = re.compile(r"wandb-client-artifact://([0-9a-fA-F]{16,})")
+_CLIENT_ID_IN_TEXT: Final = re.compile(r"(?<=wandb-client-artifact://)[0-9a-zA-Z]+")
+_VERSION_CLIENT_ID_IN_TEXT: Final = re.compile(r"(?<=wandb-client-artifact://)[0-9a-zA-Z]+(?=/)")
+_NESTED: Final = frozenset({dict, list})
 _NAME_IN_TEXT: Final = re.compile(r"(wandb-artifact://[^/\s]+/[^/\s]+/)([^/:\s]+):([^/\s]+)")
 _BY_NAME: Final = re.compile(
     r"wandb-artifact://(?P<entity>[^/]+)/(?P<project>[^/]+)/(?P<name>[^/:]+):v(?P<number>\d+)/(?P<path>.*)",
@@ -67,6 +69,35 @@ def ids_in(text: str) -> list[str]:
 def client_ids_in(text: str) -> list[str]:
     """The ids that clients made up by which a text names versions or collections, each once."""
     return sorted({*_CLIENT_ID_IN_TEXT.findall(text)})
+
+
+def version_client_ids_in(text: str) -> list[str]:
+    """Those of them that name versions, and not the latest one of a collection."""
+    return sorted({*_VERSION_CLIENT_ID_IN_TEXT.findall(text)})
+
+
+def with_client_ids(text: str, new: Callable[[str], str]) -> str:
+    """A text with other ids in the place of those that clients made up."""
+    return _CLIENT_ID_IN_TEXT.sub(lambda match: new(match[0]), text)
+
+
+def edited(value: Json, edit: Callable[[str], str]) -> Json:
+    """A value with all texts in it edited, at any depth, that speak of artifacts."""
+    if isinstance(value, str):
+        return edit(value) if "artifact://" in value else value
+    if isinstance(value, dict):
+        return {key: edited(item, edit) for key, item in value.items()}
+    if isinstance(value, list):
+        return [edited(item, edit) for item in value]
+    return value
+
+
+def edited_row(row: Mapping[str, Json], edit: Callable[[str], str]) -> Mapping[str, Json]:
+    """A row of a history, as ``edited``."""
+    # Only media speak of artifacts, and most rows have none.
+    if _NESTED.isdisjoint(map(type, row.values())):
+        return row
+    return {key: edited(value, edit) for key, value in row.items()}
 
 
 def by_id(ref: str) -> tuple[str, str] | None:

@@ -37,10 +37,11 @@ def _words(*phrases: str) -> re.Pattern[str]:
 
 
 _LIMITED = _words("rate limit", "too many requests")
+_LACKING = _words("cannot query field", "unknown (argument|type|field)", "not defined by type")
 # In the words of the servers; the first that fits names the error.
 _MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
     (_LIMITED, RateLimited),
-    (_words("cannot query field", "unknown (argument|type|field)", "not defined by type"), Unsupported),
+    (_LACKING, Unsupported),
     (_words("permission denied", "not authorized", "unauthorized", "forbidden", "not logged in"), AuthError),
     (_words("not found", "could not find", "does not exist"), NotFound),
     (_words("deadline exceeded", "timed? ?out", "temporarily", "try again", "internal server"), Transient),
@@ -56,7 +57,8 @@ def classify(response: Response) -> EngineError | None:
     """What a GraphQL answer means beyond its status; None where the status says it all.
 
     A run id that was used and deleted is answered with 409 like a passing conflict; only the text
-    tells them apart. Errors of resolvers may come with status 200.
+    tells them apart. Errors of resolvers may come with status 200, and a document that asks for what a server
+    does not know with either.
     """
     if response.status >= 400:
         told = response.body.decode("utf-8", "replace")
@@ -67,6 +69,8 @@ def classify(response: Response) -> EngineError | None:
             return RateLimited(
                 told[:300], status=response.status, retry_after_s=retry_after_s(response.headers)
             )
+        if response.status in (400, 422) and _LACKING.search(told):
+            return Unsupported(told[:300], status=response.status)
         return _burnt_id(response.status) if _DELETED.search(told) else None
     if b'"errors"' not in response.body:
         return None

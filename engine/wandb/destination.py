@@ -35,6 +35,7 @@ from engine.wandb.collections.writer import SequenceWriter, delete_sequence
 from engine.wandb.digests import Multipart
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
+from engine.wandb.own_ids import OwnIds
 from engine.wandb.placement import Placement, members
 from engine.wandb.runs.ids import IdPolicy, Openings, RunIds
 from engine.wandb.runs.rehearsal import WandbRunRehearsal
@@ -93,6 +94,7 @@ class WandbDestination:
         self._openings: Openings
         self._sweeps: Sweeps
         self._portfolio_places: PortfolioPlaces
+        self._own_ids: OwnIds
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -111,6 +113,7 @@ class WandbDestination:
             )
             self._sweeps = Sweeps(client, context)
             self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
+            self._own_ids = OwnIds(context.memos, self._target_of)
             self._openings = Openings(client, context, RunIds(self._id_policy, self._source_uri()))
             await self._openings.learn_ids()
             await self._check_entity(self._placement.entity)
@@ -258,6 +261,7 @@ class WandbDestination:
             self._source_uri(),
             self._found_run,
             self._target_of,
+            self._own_ids,
             collection,
             recreate=self._options.recreate,
         )
@@ -324,6 +328,7 @@ class WandbDestination:
         kind = ReplicaMapping if is_replica(run) else RunMapping
         return kind(
             run=run,
+            place=namespace,
             context=self._context,
             source_uri=self._source_uri(),
             system=self._system(),
@@ -355,6 +360,7 @@ class WandbDestination:
             run = Run(id=run_of_files(project), namespace=project, name=report_files.NAME)
             mapping = RunMapping(
                 run=run,
+                place=places[project],
                 context=self._context,
                 source_uri=f"reports of {self._source_uri()}",
                 system=self._system(),

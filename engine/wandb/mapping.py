@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from engine.records import DatasetInput, Json, Run, RunState
+from engine.records import DatasetInput, Json, Namespace, Run, RunState
 from engine.transfer.context import Context
 from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
@@ -79,12 +79,14 @@ class RunMapping:
     """One run as W&B will hold it.
 
     Args:
+        place: the project that it goes to.
         source_uri: of the source, without secrets.
         system: scheme of the source, as in ``imported_<system>_tags``.
         default_group: for a run without a group of its own.
     """
 
     run: Run
+    place: Namespace
     context: Context
     source_uri: str
     system: str
@@ -211,6 +213,10 @@ class RunMapping:
         )
 
         return RowSequence(step_column=f"{self.system}/step", started_at=self.run.started_at)
+
+    def own_summary(self) -> Mapping[str, Json] | None:
+        """The summary that the run had; None if it had none, so that it follows from the history."""
+        return self.run.summary
 
     def internal_summary(self, last: LastRow) -> dict[str, Json]:
         """What W&B's own client keeps in a summary."""

@@ -45,6 +45,7 @@ from engine.wandb.reading.portfolios import list_portfolios, read_portfolio
 from engine.wandb.reading.projects import find_project, list_projects
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
 from engine.wandb.reading.sizes import size_of
+from engine.wandb.reading.uses import with_uses
 
 _READERS: Final = {
     files.KIND: files.read_file,
@@ -60,6 +61,9 @@ class WandbSource:
     Args:
         rest: the URI after ``wandb:``.
         side: whose errors these are; a destination is read back like a source.
+
+    Attributes:
+        tells_uses: whether the server was never found not to tell names of uses.
     """
 
     def __init__(self, rest: str, options: SystemOptions | None = None, *, side: Side = Side.SOURCE) -> None:
@@ -72,6 +76,7 @@ class WandbSource:
         self._identity: Identity
         self._client_ids: ClientIds
         self._materialiser: Materialiser | None = None
+        self.tells_uses = True
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncGenerator[SystemInfo]:
@@ -154,7 +159,9 @@ class WandbSource:
 
     def _portable(self, run: Run) -> Run:
         """A run that speaks of artifacts in a way that other servers can learn to understand."""
-        return replace(run, summary=None if run.summary is None else self._client_ids.portable(run.summary))
+        if run.summary is None:
+            return run
+        return replace(run, summary=self._client_ids.portable(run.summary, run.namespace))
 
     async def run(self, namespace: Namespace, run_id: str) -> Run:
         """One run, in one request.
@@ -182,8 +189,10 @@ class WandbSource:
     async def history(self, run: Run) -> AsyncGenerator[HistoryChunk]:
         async with aclosing(read_history(self._client, self._context, run)) as chunks:
             async for chunk in chunks:
-                yield replace(chunk, rows=[self._client_ids.row(row) for row in chunk.rows])
-        await self._client_ids.remember(run.namespace)
+                rows = [self._client_ids.row(row, run.namespace) for row in chunk.rows]
+                yield replace(chunk, rows=rows)
+        if self._side is Side.SOURCE:  # what a copy speaks of is nothing to be moved
+            await self._client_ids.remember(run.namespace)
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         async with aclosing(read_system_metrics(self._client, self._context, run)) as chunks:
@@ -213,7 +222,9 @@ class WandbSource:
                 yield collection
 
     async def collection(self, collection: Collection) -> tuple[Collection, Sequence[Version]]:
-        """What is said of a collection now, and its versions in their order, in a request for each 100.
+        """What is said of a collection now, and its versions in their order.
+
+        In a request for each 100 versions, and one for each 50 runs that used one of them.
 
         Raises:
             NotFound: it was deleted meanwhile.
@@ -221,7 +232,13 @@ class WandbSource:
         found = await read_collection(self._client, collection.namespace, collection.name)
         if found is None:
             raise NotFound("it is not there any more", side=self._side, subject=f"artifact {collection}")
-        return await self._client_ids.tell(found.collection, tuple(found.versions.values()))
+        named = await with_uses(self._client, found)
+        if named is None:
+            self.tells_uses = False
+            detail = "this server does not tell under which names runs used it"
+            self._context.lose("use_name_dropped", f"artifact {collection}", detail)
+            named = found
+        return await self._client_ids.tell(named.collection, tuple(named.versions.values()))
 
     async def portfolios(self, project: Project) -> AsyncGenerator[Collection]:
         """The collections of links of a project."""

@@ -30,6 +30,7 @@ from engine.records import (
     Portfolio,
     Project,
     RunRef,
+    Use,
     Version,
     VersionRef,
 )
@@ -51,7 +52,11 @@ NAMES = ("../../evil", "CON", "con", "a/b", "model")
 
 def version(name: str, number: int, **said: Any) -> Version:
     artifact = Artifact(namespace=HERE, name=name, type="../t", version=number, digest=f"{name}{number}")
-    return Version(artifact=replace(artifact, **said), used_by=(RunRef(HERE, "r"), RunRef(HERE, "s")))
+    return Version(
+        artifact=replace(artifact, **said),
+        used_by=(RunRef(HERE, "r"), RunRef(HERE, "s")),
+        used_as=(Use(RunRef(HERE, "s"), "data"),),
+    )
 
 
 @dataclass
@@ -271,6 +276,7 @@ async def test_a_project_that_is_kept_under_another_name_is_found_by_it(tmp_path
     there = Namespace("team", "q")
     kept, _ = found["collection model"][1][0]
     assert (kept.artifact.namespace, kept.used_by[0]) == (there, RunRef(there, "r"))
+    assert kept.used_as == (Use(RunRef(there, "s"), "data"),)
     assert found["portfolios"][0].links[0].target.namespace == there
     assert found["views"][0][0].namespace == there
 

@@ -74,13 +74,14 @@ class Writer:
         )
         return str(made["upsertView"]["view"]["id"])
 
-    def use(self, run: str, version: str) -> None:
+    def use(self, run: str, version: str, name: str | None = None) -> None:
         self._ask(
             _USE,
             artifactID=self.artifacts.membership(version)["artifact"]["id"],
             entityName=self._entity,
             projectName=PROJECT,
             runName=run,
+            usedAs=name,
         )
 
     def fill(self) -> None:
@@ -106,7 +107,7 @@ class Writer:
         self.artifacts.log("orphan", {"o.txt": b"of a run that is gone"}, runName="gone")
         second = self.artifacts.membership("ds:v1")["artifact"]["id"]
         self._ask(_VERSION, artifactID=second, ttlDurationSeconds=3_600, tagsToAdd=[{"tagName": "curated"}])
-        self.use("reader", "ds:v0")
+        self.use("reader", "ds:v0", "the data")
         self._ask(
             _LINK,
             artifactPortfolioName="picked",

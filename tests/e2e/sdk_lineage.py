@@ -67,6 +67,11 @@ def consumed() -> None:
         run.use_artifact("late:v3")
     with wandb.init(project=PROJECT, id="trainer") as run:
         run.use_artifact("ds:best")
+    # Only afterwards a run can still be told under which name it used something, and then always is.
+    api = wandb.Api()
+    trainer = api.run(f"{PROJECT}/trainer")
+    for name, use_as in (("ds:v0", "training data"), ("ds:v0", "validation data"), ("late:v3", None)):
+        trainer.use_artifact(api.artifact(f"{PROJECT}/{name}"), use_as=use_as)
 
 
 def changed() -> None:

@@ -47,6 +47,7 @@ def fill(entity: str, project: str) -> None:
             file.write("a")
         version = run.log_artifact(artifact).wait()
     picture = f"wandb-artifact://{base64.b64decode(version.id).hex()}/a.txt"
+    table = wandb.Api().run(f"{entity}/{project}/alone").summary._json_dict["curve_table"]
     later = wr.Report(entity=entity, project=project, title="Appendix", blocks=[wr.P("more")])
     later.save()
     runs = wr.Runset(entity=entity, project=project, name="all", filters="Config('lr') == 0.1")
@@ -73,6 +74,7 @@ def fill(entity: str, project: str) -> None:
             wr.MarkdownBlock(
                 f"By id: {picture}, by name: wandb-artifact://{entity}/{project}/pictures:v0/a.txt"
             ),
+            wr.MarkdownBlock(f"As runs say it: {table['artifact_path']} {table['_latest_artifact_path']}"),
             panels,
         ],
     )

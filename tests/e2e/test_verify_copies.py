@@ -123,6 +123,14 @@ PLANTED: dict[str, Case] = {
         lambda s: s.change("UPDATE run_inputs SET artifact = ?", version_of(s, "ds", 1)),
         ("extra used by", "ds:v1", "run reader of bob/copied: the source has no such edge"),
     ),
+    "the name of a use": (
+        lambda s: s.change("UPDATE run_inputs SET used_as = ''"),
+        ("missing used as", "ds:v0", "run reader of bob/copied as 'the data': this name is missing"),
+    ),
+    "a name of a use that the source does not have": (
+        lambda s: s.change("UPDATE run_inputs SET used_as = 'other'"),
+        ("extra used as", "ds:v0", "as 'other': the source has no such name"),
+    ),
     "another maker": (
         of_version("run", 2),
         ("changed created by", "ds:v1", "run maker of bob/copied expected, run reader"),

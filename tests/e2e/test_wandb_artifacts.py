@@ -15,6 +15,7 @@ from engine.protocols import SystemOptions
 from engine.transfer.options import Result
 from engine.verify.findings import Level
 from engine.verify.verifier import Verifier, VerifyOptions
+from engine.wandb.reading import documents, uses
 from tests.e2e.by_hand import RUN, at_destination, at_source, delete, log, versions
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.sdk_lineage import PROJECT
@@ -86,6 +87,59 @@ def test_what_rows_and_summaries_say_of_artifacts_is_understood(pair: Pair) -> N
         for table in told:
             assert name_of(server, table["artifact_path"]) == "run-producer-table:v0"
             assert name_of(server, table["_latest_artifact_path"]) == "run-producer-table"
+
+
+_INPUTS = """query ($e: String!, $p: String!) { project(entityName: $e, name: $p) { run(name: "trainer") {
+    inputArtifacts { edges { usedAs node { versionIndex artifactSequence { name } } } } } } }"""
+
+
+@pytest.mark.usefixtures("arrived")
+def test_runs_used_versions_under_the_same_names(pair: Pair) -> None:
+    for server, entity in ((pair.source, A), (pair.target, B)):
+        run = server.graphql(_INPUTS, e=entity, p=PROJECT)["project"]["run"]
+        told = {
+            f"{edge['node']['artifactSequence']['name']}:v{edge['node']['versionIndex']}": edge["usedAs"]
+            for edge in run["inputArtifacts"]["edges"]
+        }
+        # The SDK gives the name of the artifact where it is told none.
+        assert told == {
+            "ds:v0": ["training data", "validation data"],
+            "ds:v3": [],
+            "late:v3": ["late:v3"],
+        }
+
+
+_USE = """mutation ($input: UseArtifactInput!) { useArtifact(input: $input) { artifact { id } } }"""
+
+
+def used(pair: Pair, project: str, count: int) -> list[tuple[str, str, int, str]]:
+    """Versions that one run uses at the source, each under a name of its own, as they have to arrive."""
+    artifacts = at_source(pair, project)
+    log(artifacts, "c", *map(str, range(count)))
+    for number in range(count):
+        version = artifacts.membership(f"c:v{number}")["artifact"]["id"]
+        where = {"entityName": A, "projectName": project, "runName": "r"}
+        pair.source.graphql(_USE, input={**where, "artifactID": version, "usedAs": f"part {number}"})
+    return [("r", "c", number, f"part {number}") for number in range(count)]
+
+
+def test_a_run_with_many_inputs_is_asked_for_all_of_them(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uses, "INPUTS_PER_PAGE", 2)
+    wanted = used(pair, "many-inputs", 5)
+    assert pair.move("many-inputs", "many-inputs").failures == []
+    assert pair.holds("many-inputs")["uses"] == wanted
+
+
+def test_where_a_server_does_not_tell_the_names_that_is_told(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = used(pair, "nameless", 1)
+    unknown = documents.INPUTS_OF_RUNS.replace("usedAs", "notKnownToThisServer")
+    monkeypatch.setattr(documents, "INPUTS_OF_RUNS", unknown)
+    result = pair.move("nameless", "nameless")
+    assert result.failures == []
+    assert result.losses["use_name_dropped"] > 0
+    assert pair.holds("nameless")["uses"] == [(*use[:3], "") for use in wanted]
 
 
 @pytest.mark.usefixtures("arrived")

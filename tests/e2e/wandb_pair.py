@@ -135,9 +135,9 @@ def running_pair(factory: pytest.TempPathFactory) -> Generator[Pair]:
 
 
 _USES = (
-    "SELECT r.name, c.name, m.version_index FROM run_inputs i JOIN runs r ON r.number = i.run "
+    "SELECT r.name, c.name, m.version_index, i.used_as FROM run_inputs i JOIN runs r ON r.number = i.run "
     "JOIN projects p ON p.number = r.project JOIN artifact_memberships m ON m.artifact = i.artifact "
-    "JOIN artifact_collections c ON c.number = m.collection WHERE p.name = ? ORDER BY 1, 2, 3"
+    "JOIN artifact_collections c ON c.number = m.collection WHERE p.name = ? ORDER BY 1, 2, 3, 4"
 )
 _RUNS = (
     "SELECT r.name FROM runs r JOIN projects p ON p.number = r.project "

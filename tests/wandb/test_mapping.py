@@ -16,7 +16,10 @@ from engine.wandb.mapping import RunMapping, iso_time
 
 def mapped(tmp_path: Path, **fields: Any) -> RunMapping:
     run = Run(**{"id": "run1", "namespace": Namespace("", "exp"), **fields})
-    return RunMapping(run=run, context=Context(spool=tmp_path), source_uri="mlflow:x", system="mlflow")
+    place = Namespace("e", "p")
+    return RunMapping(
+        run=run, place=place, context=Context(spool=tmp_path), source_uri="mlflow:x", system="mlflow"
+    )
 
 
 @pytest.mark.parametrize(

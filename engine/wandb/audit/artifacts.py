@@ -85,6 +85,10 @@ class ArtifactAudit:
 
     # -- by collections --------------------------------------------------------------------------
 
+    @property
+    def tells_uses(self) -> bool:
+        return self._source.tells_uses
+
     def collection_here(self, collection: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         return ArtifactCollection(
             namespace=namespace,

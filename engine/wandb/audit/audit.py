@@ -18,6 +18,8 @@ from engine.protocols import SystemOptions, Unreadable
 from engine.records import (
     ConsoleLine,
     DatasetInput,
+    HistoryChunk,
+    HistoryRows,
     Json,
     Loss,
     Namespace,
@@ -36,6 +38,7 @@ from engine.wandb.audit.reports import ReportAudit
 from engine.wandb.history.rows import LINE_LIMIT, encode_row
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
+from engine.wandb.own_ids import localised, localised_row
 from engine.wandb.placement import Placement
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.runs.files import METADATA
@@ -175,7 +178,7 @@ class WandbAudit(ArtifactAudit, ReportAudit):
             ("state",): _STATES.get(run.state, OPEN),
             **{("tag", tag): True for tag in tags},
             **(self._same_config(run, plain) if is_replica(run) else self._config(run, plain)),
-            **self._summary(run),
+            **self._summary(run, namespace),
         }
         if self._keeps_rows:
             facts["sweep",] = sweep
@@ -213,11 +216,14 @@ class WandbAudit(ArtifactAudit, ReportAudit):
             facts |= {key: plain.of(value) for key, value in _of_client(run).items()}
         return facts
 
-    def _summary(self, run: Run) -> Facts:
+    def _summary(self, run: Run, namespace: Namespace) -> Facts:
         if run.summary is None:
             return {("summary",): ANYTHING, ("runtime",): ANYTHING}
         columns = self.columns(run, run.summary)
-        values = {("summary", columns.get(key, key)): value for key, value in run.summary.items()}
+        values = {
+            ("summary", columns.get(key, key)): self._spoken(value, namespace)
+            for key, value in run.summary.items()
+        }
         facts: dict[Fact, Json] = {fact: value for fact, value in values.items() if fact[1] not in INTERNAL}
         facts["runtime",] = ANYTHING
         if self._keeps_rows:
@@ -225,6 +231,11 @@ class WandbAudit(ArtifactAudit, ReportAudit):
         elif run.started_at is not None and run.ended_at is not None and run.state is not RunState.PENDING:
             facts["runtime",] = max(0, run.ended_at - run.started_at) / 1000
         return facts
+
+    def _spoken(self, value: Json, namespace: Namespace) -> Json:
+        """A value as it speaks of artifacts there; earlier releases brought it as it was."""
+        own = localised(value, namespace) if self._keeps_rows else value
+        return value if own == value else OneOf((own, value))
 
     @property
     def _keeps_rows(self) -> bool:
@@ -323,6 +334,12 @@ class WandbAudit(ArtifactAudit, ReportAudit):
         if self._keeps_rows:
             return {}
         return names.escaped_keys(keys, INTERNAL | {f"{self._system}/step"}, self._system)
+
+    def expected_chunk(self, chunk: HistoryChunk, namespace: Namespace) -> HistoryChunk:
+        if not self._keeps_rows or not isinstance(chunk, HistoryRows):
+            return chunk
+        rows = [localised_row(row, namespace) for row in chunk.rows]
+        return chunk if rows == chunk.rows else replace(chunk, rows=rows)
 
     def starts_at(self, run: Run) -> int | None:
         return run.started_at

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from engine.errors import NotFound
 from engine.fanout import for_each
-from engine.records import RunRef, Version
+from engine.records import RunRef, Use, Version
 from engine.wandb import documents
 from engine.wandb.collections.place import Place
 from engine.wandb.reading.artifacts import id_of
@@ -48,16 +48,18 @@ class Lineage:
     async def record_uses(self, wanted: Version, found: Version) -> None:
         """Tell the server of the runs that used a version, as far as it does not know of them."""
         await self.prepare(wanted.used_by)
-        there: list[RunRef] = []
+        missing: list[tuple[RunRef, str | None]] = []
         for run in wanted.used_by:
-            known = self._known[run]
-            if known is None:
+            if (known := self._known[run]) is None:
                 self._drop(wanted, run)
-            elif known not in found.used_by:
-                there.append(known)
-        await for_each(there, lambda run: self._use(wanted, found, run), limit=LOOKUPS)
+                continue
+            names = [use.name for use in wanted.used_as if use.run == run]
+            missing += [(known, name) for name in names if Use(known, name) not in found.used_as]
+            if not names and known not in found.used_by:
+                missing.append((known, None))
+        await for_each(missing, lambda use: self._use(wanted, found, *use), limit=LOOKUPS)
 
-    async def _use(self, wanted: Version, found: Version, run: RunRef) -> None:
+    async def _use(self, wanted: Version, found: Version, run: RunRef, name: str | None) -> None:
         home = self.place.namespace
         try:
             await self.place.client.graphql(
@@ -68,6 +70,7 @@ class Lineage:
                         "artifactEntityName": home.entity,
                         "artifactProjectName": home.project,
                         **self.place.qualified(run),
+                        **({} if name is None else {"usedAs": name}),
                     }
                 },
                 self.place.subject,

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final
 
 from engine.errors import AuthError, NotYet, Side, Unsupported
 from engine.fanout import for_each
-from engine.records import ArtifactEntry, Namespace, Version, VersionRef
+from engine.records import ArtifactEntry, Collection, Version, VersionRef
 from engine.wandb import artifact_uris, documents
 from engine.wandb.artifact_uris import SCHEME, Reference
 from engine.wandb.collections.place import Place
 from engine.wandb.collections.placeholders import TOGETHER
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.names import artifact_name
+from engine.wandb.own_ids import FindPlace, OwnIds
 from engine.wandb.reading.artifacts import id_of
-from engine.wandb.reading.client_ids import AT_ONCE, mapped
+from engine.wandb.reading.client_ids import all_mapped
 
 GONE: Final = "gone-wandb-artifact://"
 """How a reference begins whose target is not at the destination, lest it be taken for one of its own."""
-
-FindPlace: TypeAlias = Callable[[Namespace], Namespace | None]
 
 
 @dataclass(slots=True)
@@ -30,11 +29,13 @@ class References:
 
     Attributes:
         target: where a project of the source goes; None if it is not moved.
+        own: the client ids that runs here have for those of the source.
     """
 
     place: Place
     target: FindPlace
     ids: VersionIds
+    own: OwnIds
 
     async def translated(self, entries: AsyncIterator[ArtifactEntry]) -> AsyncIterator[ArtifactEntry]:
         """The same entries; references to other versions with the ids that those have here.
@@ -72,13 +73,14 @@ class References:
 
     # -- client ids ------------------------------------------------------------------------------
 
-    async def unknown(self, client_ids: Sequence[str]) -> list[str]:
-        """Those that this server does not understand yet."""
-        found: list[str] = []
-        for start in range(0, len(client_ids), AT_ONCE):
-            known = await mapped(self.place.client, client_ids[start : start + AT_ONCE])
-            found += [client_id for client_id, server_id in known.items() if not server_id]
-        return found
+    async def unknown(self, collection: Collection) -> list[str]:
+        """The ids by which runs here speak of a collection that this server does not understand yet."""
+        home = collection.namespace
+        return await self._unknown(await self.own.of(collection.client_ids, collection.spoken_in, home))
+
+    async def _unknown(self, client_ids: Sequence[str]) -> list[str]:
+        known = await all_mapped(self.place.client, client_ids)
+        return [client_id for client_id, server_id in known.items() if not server_id]
 
     async def record_client_ids(self, pairs: Sequence[tuple[Version, Version]]) -> None:
         """Make this server understand what rows and summaries say of versions.
@@ -86,9 +88,13 @@ class References:
         Args:
             pairs: a version of the source, and what it is here.
         """
-        wanted = {client_id: id_of(found.artifact) for one, found in pairs for client_id in one.client_ids}
+        wanted = {
+            client_id: id_of(found.artifact)
+            for one, found in pairs
+            for client_id in await self.own.of(one.client_ids, one.spoken_in, one.artifact.namespace)
+        }
         await for_each(
-            await self.unknown(list(wanted)),
+            await self._unknown(list(wanted)),
             lambda client_id: self._record(client_id, wanted[client_id]),
             limit=TOGETHER,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
 from engine.errors import Conflict, IntegrityError, NeedsRecreation, Side
@@ -16,11 +16,13 @@ from engine.wandb.collections.lineage import FindRun, Lineage, runs_of
 from engine.wandb.collections.numbers import Numbers, other_owner
 from engine.wandb.collections.place import Place
 from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
-from engine.wandb.collections.references import FindPlace, References
+from engine.wandb.collections.references import References
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.digests import artifact_digest
+from engine.wandb.own_ids import FindPlace, OwnIds
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import SEQUENCE, Holding
+from engine.wandb.reading.uses import with_uses
 from engine.wandb.versions.manifest import Entry
 from engine.wandb.versions.staging import Staging
 
@@ -58,6 +60,7 @@ class SequenceWriter:
         origin: str,
         find: FindRun,
         target: FindPlace,
+        own: OwnIds,
         collection: Collection,
         *,
         recreate: bool = False,
@@ -78,11 +81,11 @@ class SequenceWriter:
             numbers=Numbers.of(place, origin, found),
             facts=Facts(place),
             lineage=Lineage(place, find),
-            references=References(place, target, VersionIds(place.client)),
+            references=References(place, target, VersionIds(place.client), own),
             run=PlaceholderRun(place),
             recreate=recreate,
         )
-        writer.sequence_ids = await writer.references.unknown(collection.client_ids)
+        writer.sequence_ids = await writer.references.unknown(collection)
         return writer
 
     # -- versions --------------------------------------------------------------------------------
@@ -210,6 +213,10 @@ class SequenceWriter:
         await self.references.record_client_ids([(one, real[one.number]) for one in arrived])
         self.references.lose_client_ids(self.sequence_ids)
         await self.lineage.prepare(runs_of(arrived))
+        if any(one.used_as for one in arrived):
+            # Where the server does not tell names, each is told to it again.
+            named = await with_uses(self.place.client, replace(found, versions=real))
+            real = real if named is None else named.versions
         for version in arrived:
             await self.lineage.record_uses(version, real[version.number])
 

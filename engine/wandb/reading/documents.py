@@ -261,6 +261,32 @@ query UsersOfArtifact($id: ID!, $cursor: String, $perPage: Int!) {{
 }}
 """
 
+_INPUTS: Final = """
+  inputArtifacts(after: $cursor, first: $inputs) {
+    edges { cursor usedAs node { id } }
+    pageInfo { endCursor hasNextPage }
+  }
+"""
+
+INPUTS_OF_RUNS: Final = f"""
+query InputsOfRuns(
+  $entity: String!, $project: String!, $cursor: String, $perPage: Int!, $filters: JSONString, $inputs: Int!
+) {{
+  project(name: $project, entityName: $entity) {{
+    runs(filters: $filters, after: $cursor, first: $perPage) {{
+      edges {{ cursor node {{ name {_INPUTS.replace("after: $cursor, ", "")} }} }}
+      pageInfo {{ endCursor hasNextPage }}
+    }}
+  }}
+}}
+"""
+
+INPUTS_OF_RUN: Final = f"""
+query InputsOfRun($entity: String!, $project: String!, $run: String!, $cursor: String, $inputs: Int!) {{
+  {_OF_RUN} {_INPUTS} }} }}
+}}
+"""
+
 ARTIFACT_NAME: Final = """
 query NameOfArtifact($id: ID!) {
   artifact(id: $id) {

@@ -18,6 +18,7 @@ from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.names import short_hash
 from engine.wandb.reading.artifacts import Names
+from engine.wandb.reading.client_ids import all_mapped
 from engine.wandb.reading.files import addressed
 from engine.wandb.reading.pages import pages
 from engine.wandb.reading.values import milliseconds, parse_object
@@ -170,9 +171,17 @@ async def views_to_move(client: WandbClient, context: Context, namespace: Namesp
 async def _with_contents(client: WandbClient, view: View, names: Names) -> View:
     """A view with the names of the versions that its spec has by their ids, and its files."""
     found: dict[str, str] = {}
-    for uri in sorted({*artifact_uris.ids_in(encode_json(view.spec))}):
-        version = artifact_uris.by_id(f"{uri}/")
-        reference = None if version is None else await names.of(version[0])
-        if reference is not None:
+    text = encode_json(view.spec)
+    ids = {uri: artifact_uris.by_id(f"{uri}/") for uri in artifact_uris.ids_in(text)}
+    asked = {uri: version[0] for uri, version in ids.items() if version is not None}
+    asked |= {
+        f"{artifact_uris.CLIENT}{client_id}": server_id
+        for client_id, server_id in (
+            await all_mapped(client, artifact_uris.version_client_ids_in(text))
+        ).items()
+        if server_id
+    }
+    for uri, version_id in sorted(asked.items()):
+        if (reference := await names.of(version_id)) is not None:
             found[uri] = str(reference)
     return replace(view, artifacts=found, files=addressed(client, view.spec))

@@ -1,8 +1,9 @@
 """What becomes of a run that was W&B's already: the same run.
 
-Rows, config with W&B's own block, summary, tags and notes go as they are. Only ``_import`` is added to the
-config: where the run was, who made it and when, for none of that can be set by anybody. A run that came
-from elsewhere before has its first origin in ``_import.origin``.
+Rows, config with W&B's own block, summary, tags and notes go as they are, but for the ids by which rows and
+summaries speak of artifacts, see ``engine.wandb.own_ids``. Only ``_import`` is added to the config: where the
+run was, who made it and when, for none of that can be set by anybody. A run that came from elsewhere before
+has its first origin in ``_import.origin``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.records import Json, Run
+from engine.records import Json, Namespace, Run
 from engine.wandb.charts import LEFT, own_charts, why_left
 from engine.wandb.history.rows import INTERNAL_KEYS, LastRow, RowSequence, encode_row
 from engine.wandb.jsontext import Plain
 from engine.wandb.mapping import PROVENANCE, WANDB, RunMapping
+from engine.wandb.own_ids import localised, localised_row
 
 
 def is_replica(run: Run) -> bool:
@@ -68,7 +70,11 @@ class ReplicaMapping(RunMapping):
         return RunMapping.environment(self)
 
     def row_sequence(self) -> RowSequence:
-        return SameRows(step_column="")
+        return SameRows(step_column="", place=self.place)
+
+    def own_summary(self) -> Mapping[str, Json] | None:
+        summary: Mapping[str, Json] | None = localised(self.run.summary, self.place)
+        return summary
 
     def internal_summary(self, last: LastRow) -> dict[str, Json]:  # noqa: ARG002 - the summary has its own
         return {}
@@ -76,8 +82,14 @@ class ReplicaMapping(RunMapping):
 
 @dataclass(slots=True, kw_only=True)
 class SameRows(RowSequence):
-    """Rows as they are, whatever their steps."""
+    """Rows as they are, whatever their steps.
+
+    Args:
+        place: the project that they go to, by whose ids they speak of artifacts.
+    """
+
+    place: Namespace
 
     def line(self, row: Mapping[str, Json]) -> tuple[str, int]:
         values = sum(value is not None and key not in INTERNAL_KEYS for key, value in row.items())
-        return encode_row(row), values
+        return encode_row(localised_row(row, self.place)), values

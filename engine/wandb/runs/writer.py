@@ -290,7 +290,7 @@ class WandbRunWriter:
 
     def _summary(self) -> str | None:
         """The summary line; None if there is nothing to sum up, so that an announced run stays announced."""
-        own = self.mapping.run.summary
+        own = self.mapping.own_summary()
         values = self.latest if own is None else {self.renamed.get(key, key): own[key] for key in own}
         if self.mapping.ending.upsert_state is not None and not values and self.last.step < 0:
             return None

@@ -17,7 +17,8 @@ from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.jsontext import Plain, clean_text, encode_json
 from engine.wandb.mapping import PROVENANCE, iso_time
 from engine.wandb.names import artifact_name
-from engine.wandb.reading.client_ids import mapped
+from engine.wandb.own_ids import own_id
+from engine.wandb.reading.client_ids import all_mapped
 from engine.wandb.reading.reports import REPORT
 from engine.wandb.views.references import References, Rewritten
 
@@ -87,11 +88,14 @@ class ViewMapping:
             version = VersionRef(home, artifact_name(reference.name), reference.number)
             if (version_id := await found.find(version)) is not None:
                 known[uri] = of_id(version_id, "").removesuffix("/")
-        client_ids = [one for one in client_ids_in(encode_json(view.spec)) if f"{CLIENT}{one}" not in known]
-        for client_id, server_id in (await mapped(self.client, client_ids)).items() if client_ids else ():
+        if (place := self.references.places.get(view.namespace)) is None:
+            return
+        # What is left stands for collections, of which runs here speak, too.
+        own = {own_id(one, place): one for one in client_ids_in(encode_json(view.spec))}
+        asked = [one for one, theirs in own.items() if f"{CLIENT}{theirs}" not in known]
+        for client_id, server_id in (await all_mapped(self.client, asked)).items():
             if server_id:
-                # Whoever made the run made it up, and it means the same everywhere.
-                known[f"{CLIENT}{client_id}"] = f"{CLIENT}{client_id}"
+                known[f"{CLIENT}{own[client_id]}"] = f"{CLIENT}{client_id}"
 
     async def _rewritten(self, view: View) -> Rewritten:
         rewritten = self.references.of(view.spec, view.namespace, view.files)

@@ -28,7 +28,9 @@ _OPAQUE_RUN: Final = "UnVuOnYx"
 """How ``Run:v1:`` begins in base64."""
 
 _ARTIFACT: Final = re.compile(r"wandb-artifact://(?P<entity>[^/\s]+)/(?P<project>[^/\s]+)/(?=[^/\s]+:)")
-_BY_ID: Final = re.compile(r"wandb-(?:client-)?artifact://(?:[0-9a-fA-F]{16,}|_latest|_run)")
+_BY_ID: Final = re.compile(
+    r"wandb-(?:artifact://[0-9a-fA-F]{16,}|client-artifact://[0-9a-zA-Z]{16,}|(?:client-)?artifact://_(?:latest|run))"
+)
 _REPORT_LINK: Final = re.compile(r"(?P<path>/reports/[^?#\s)\"]*?--)(?P<id>[A-Za-z0-9_\-]+)")
 
 

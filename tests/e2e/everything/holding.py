@@ -34,9 +34,9 @@ _QUERIES = {
     f"(SELECT group_concat(name) FROM ({_TAGS.format('Artifact', 'a')})) "
     f"FROM artifacts a {_MEMBER.format('a.number')} {_PROJECT.format('c')} "
     "WHERE e.name = :entity ORDER BY 1, 2, 3",
-    "uses": "SELECT p.name, r.name, c.name, m.version_index FROM run_inputs i "
+    "uses": "SELECT p.name, r.name, c.name, m.version_index, i.used_as FROM run_inputs i "
     f"JOIN runs r ON r.number = i.run {_MEMBER.format('i.artifact')} {_PROJECT.format('r')} "
-    "WHERE e.name = :entity ORDER BY 1, 2, 3, 4",
+    "WHERE e.name = :entity ORDER BY 1, 2, 3, 4, 5",
     "lines": "SELECT p.name, r.name, l.stream, l.line, l.content FROM lines l "
     f"JOIN runs r ON r.number = l.run {_PROJECT.format('r')} WHERE e.name = :entity ORDER BY 1, 2, 3, 4",
     "sweeps": "SELECT p.name, s.display_name, s.config, s.state, (SELECT group_concat(name) FROM "
@@ -46,8 +46,15 @@ _QUERIES = {
     f"FROM views v {_PROJECT.format('v')} WHERE e.name = :entity ORDER BY 1, 2, 3",
 }
 _VERSIONS = f"SELECT a.number, c.name, m.version_index FROM artifacts a {_MEMBER.format('a.number')}"
+_CLIENT_IDS = f"""
+    SELECT client_id, e.name, p.name, c.name FROM client_ids i JOIN artifact_collections c
+    ON i.kind <> 'Artifact' AND c.number = i.number {_PROJECT.format("c")}
+    UNION SELECT client_id, e.name, p.name, c.name || ':v' || m.version_index FROM client_ids i
+    {_MEMBER.format("i.number")} AND i.kind = 'Artifact' {_PROJECT.format("c")} WHERE c.kind = 'SEQUENCE'
+"""
 
 _REFERENCE = re.compile(r"wandb-artifact://([0-9a-f]+)")
+_BY_CLIENT = re.compile(r"wandb-client-artifact://([0-9a-z]+)")
 _ID = re.compile(r"(?<![0-9A-Za-z+/])[0-9A-Za-z+/]{8,}={0,2}")
 """What may be ``Type:number`` in base64; addresses leave out the padding."""
 
@@ -62,13 +69,14 @@ def holding(data_dir: Path, entity: str) -> dict[str, Any]:
         }
         found["views"] = [(*view, _looks(spec)) for *view, spec in found["views"]]
         versions = {number: f"{name}:v{index}" for number, name, index in database.execute(_VERSIONS)}
+        spoken = {client_id: "/".join(place) for client_id, *place in database.execute(_CLIENT_IDS)}
     for project in projects:
         state = server_state(data_dir, project, entity)
         # Runs that only kept numbers are deleted, and have names that were drawn by lot.
         for kind in ("runs", "edges"):
             state[kind] = [row for row in state[kind] if not row[0].startswith("placeholder-")]
         found[project] = state
-    return _comparable(found, entity, versions)
+    return _comparable(found, entity, versions, spoken)
 
 
 def _looks(spec: str) -> Any:
@@ -78,12 +86,16 @@ def _looks(spec: str) -> Any:
     return looks
 
 
-def _comparable(found: dict[str, Any], entity: str, versions: dict[int, str]) -> dict[str, Any]:
+def _comparable(
+    found: dict[str, Any], entity: str, versions: dict[int, str], spoken: dict[str, str]
+) -> dict[str, Any]:
     def referred(match: re.Match[str]) -> str:
         number = bytes.fromhex(match[1]).decode().partition(":")[2]
         return f"wandb-artifact://{versions[int(number)]}"
 
     text = _REFERENCE.sub(referred, json.dumps(found, sort_keys=True))
+    # Each copy speaks by ids of its own; what they stand for has to be its own, too.
+    text = _BY_CLIENT.sub(lambda match: f"artifact://{spoken.get(match[1], 'nothing')}", text)
     text = re.sub(rf"\b{re.escape(entity)}\b", "ENTITY", _ID.sub(_kind, text))
     told: dict[str, Any] = json.loads(text)
     return told

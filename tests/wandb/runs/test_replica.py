@@ -14,7 +14,7 @@ from engine import Engine, Options, open_destination, open_source
 from engine.protocols import SystemOptions
 from engine.sandbox import Account
 from engine.transfer.options import Result
-from tests.sdk_reader import SdkReader, SdkRun
+from tests.sdk_reader import SdkReader, SdkRun, comparable
 from tests.servers import RunningSandbox, running_sandbox
 from tests.wandb import raw
 from tests.wandb.conftest import ENTITY
@@ -29,11 +29,6 @@ _STREAMS = """query Streams($entity: String!, $project: String!, $run: String!) 
   project(name: $project, entityName: $entity) { run(name: $run) {
     exitcode events(samples: 100000) historyLineCount config notes description
     logLines(first: 1000) { edges { node { number timestamp level line } } } } } }"""
-
-
-def comparable(value: Any) -> str:
-    """JSON whose keys are in order, in which NaN equals NaN and 1 is not 1.0."""
-    return json.dumps(value, sort_keys=True)
 
 
 def streams(server: RunningSandbox, entity: str, project: str, run: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from engine.wandb.views.references import References
 OLD, NEW = Namespace("ann", "vision"), Namespace("bea", "seeing it")
 ELSE, ALSO = Namespace("ann", "text"), Namespace("bea", "words")
 BY_ID, THERE = "wandb-artifact://6b5e6b5e6b5e6b5e6b5e", "wandb-artifact://7b5e7b5e7b5e7b5e7b5e7b5e"
+BY_CLIENT, SPOKEN = (f"wandb-client-artifact://{client_id * 32}" for client_id in ("z0k9", "0123"))
 A, B = "https://api.wandb.example", "http://b.example:8080"
 
 
@@ -25,7 +26,7 @@ def references(**more: Any) -> References:
         projects={NEW: "new-id", ALSO: "also-id"},
         sweeps={(OLD, "s1"): "t1"},
         views={"VmlldzoxMjM=": "VmlldzoxMjM0"},
-        versions={BY_ID: THERE},
+        versions={BY_ID: THERE, BY_CLIENT: SPOKEN},
         **more,
     )
 
@@ -68,6 +69,7 @@ def opaque(run: str, place: Namespace) -> str:
         ({"type": "report", "id": "VmlldzoxMjM="}, {"type": "report", "id": "VmlldzoxMjM0"}),
         ("wandb-artifact://ann/vision/weights:v3/a.bin", "wandb-artifact://bea/seeing it/weights:v3/a.bin"),
         (f"![a]({BY_ID}/a.png) and {BY_ID}/b.png", f"![a]({THERE}/a.png) and {THERE}/b.png"),
+        (f"![a]({BY_CLIENT}:latest/a.png)", f"![a]({SPOKEN}:latest/a.png)"),
         ("https://elsewhere.example/ann/vision", "https://elsewhere.example/ann/vision"),
         ({"type": "unheard-of", "name": "vision", "n": [1, None, 2.5]},
          {"type": "unheard-of", "name": "vision", "n": [1, None, 2.5]}),
