@@ -188,6 +188,9 @@ class ArchiveSource:
     def renamed_view(self, view: View, remapping: Remapping) -> View:
         return renaming.renamed_view(view, remapping)
 
+    def renamed_sweep(self, sweep: Sweep, remapping: Remapping) -> Sweep:
+        return renaming.renamed_sweep(sweep, remapping)
+
     def renamed_reference(self, ref: str, remapping: Remapping) -> str:
         return renaming.renamed_reference(ref, remapping)
 

@@ -59,7 +59,7 @@ from engine.remapping.rules import (
     Remapping,
     Rules,
 )
-from engine.reports import ReportSource, View
+from engine.reports import ReportSource, Sweep, View
 from engine.transfer.context import Context
 
 T = TypeVar("T")
@@ -81,6 +81,13 @@ class Renaming(Protocol):
         ...
 
     def renamed_view(self, view: View, remapping: Remapping) -> View: ...
+
+    def renamed_sweep(self, sweep: Sweep, remapping: Remapping) -> Sweep:
+        """
+        Raises:
+            Conflict: two parameters would get the same name.
+        """
+        ...
 
     def renamed_reference(self, ref: str, remapping: Remapping) -> str:
         """The URI of a reference that is about another artifact, by the name that this one gets."""
@@ -120,7 +127,7 @@ class RemappedSource:
             # On the instance, as not every source can: a protocol is looked for there as well.
             self.history_sizes = self._history_sizes
         if isinstance(source, ReportSource):
-            self.views = self._views
+            self.sweeps, self.views = self._sweeps, self._views
         if isinstance(source, CollectionSource):
             self.collections, self.collection = self._collections, self._collection
         if isinstance(source, LinkSource):
@@ -251,6 +258,15 @@ class RemappedSource:
 
     def _declare(self, section: str, subject: str, name: str, new: str) -> None:
         self._context.lose(RENAMED[section], subject, f"{name!r} became {new!r}, as the mapping asks")
+
+    async def _sweeps(self, project: Project) -> AsyncGenerator[Sweep]:
+        assert isinstance(self._source, ReportSource)
+        async with aclosing(self._source.sweeps(project)) as sweeps:
+            async for sweep in sweeps:
+                if self._rules.renames and isinstance(self._source, Renaming):
+                    yield self._source.renamed_sweep(sweep, self._rules)
+                else:
+                    yield sweep
 
     async def _views(self, project: Project) -> AsyncGenerator[View]:
         assert isinstance(self._source, ReportSource)

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PureWindowsPath
+from typing import Final
 
 from engine.records import Namespace
 
@@ -19,6 +20,10 @@ MAX_NAME = 128
 MAX_RUN_TAG = 64
 MAX_OLD_ID = 64
 """Characters of a run id on older servers."""
+
+OF_CLIENT: Final = frozenset({"wandb-run-incremental-table"})
+"""Types in ``wandb-*`` that W&B's own client makes, and readers of its tables look for
+(``sdk/internal/incremental_table_util.py``)."""
 
 _NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _NOT_IN_RUN_ID = re.compile(r"[:;,#?/'\\%\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -99,9 +104,9 @@ def portfolio_name(name: str) -> str:
 
 
 def artifact_type(name: str) -> str:
-    """A legal artifact type; ``wandb-*`` is reserved for the server's own types."""
+    """A legal artifact type; ``wandb-*`` is reserved for W&B's own types."""
     legal = _slug(name, _NOT_IN_TYPE, "artifact")
-    return f"imported-{legal}"[:MAX_NAME] if legal.startswith("wandb-") else legal
+    return f"imported-{legal}"[:MAX_NAME] if legal.startswith("wandb-") and legal not in OF_CLIENT else legal
 
 
 def is_alias(alias: str) -> bool:

@@ -179,6 +179,10 @@ class WandbSource:
         """See ``engine.remapping.source.Renaming``."""
         return renaming.renamed_view(view, remapping)
 
+    def renamed_sweep(self, sweep: Sweep, remapping: Remapping) -> Sweep:
+        """See ``engine.remapping.source.Renaming``."""
+        return renaming.renamed_sweep(sweep, remapping)
+
     def renamed_reference(self, ref: str, remapping: Remapping) -> str:
         """See ``engine.remapping.source.Renaming``."""
         return renaming.renamed_reference(ref, remapping)

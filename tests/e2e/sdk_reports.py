@@ -50,9 +50,15 @@ def fill(entity: str, project: str) -> None:
     table = wandb.Api().run(f"{entity}/{project}/alone").summary._json_dict["curve_table"]
     later = wr.Report(entity=entity, project=project, title="Appendix", blocks=[wr.P("more")])
     later.save()
-    runs = wr.Runset(entity=entity, project=project, name="all", filters="Config('lr') == 0.1")
-    chart = wr.CustomChart(chart_name=f"{entity}/curve")
-    panels = wr.PanelGrid(runsets=[runs], panels=[wr.LinePlot(x="Step", y=["loss"]), chart])
+    runs = wr.Runset(
+        entity=entity,
+        project=project,
+        name="all",
+        filters="Config('lr') == 0.1 and SummaryMetric('loss') < 1 and Tags('Tags') in ['baseline']",
+        groupby=["config.lr"],
+        order=[wr.OrderBy(wr.SummaryMetric("loss")), wr.OrderBy(wr.Config("lr"))],
+    )
+    panels = wr.PanelGrid(runsets=[runs], panels=_panels(entity))
     report = wr.Report(
         entity=entity,
         project=project,
@@ -82,6 +88,30 @@ def fill(entity: str, project: str) -> None:
     wr.Report(entity=entity, project=project, title="Unfinished", blocks=[wr.P("to do")]).save(draft=True)
     section = ws.Section(name="Curves", panels=[wr.LinePlot(x="Step", y=["loss"])])
     ws.Workspace(entity=entity, project=project, name="My view", sections=[section]).save()
+
+
+def _panels(entity: str) -> list[Any]:
+    """Those that name metrics or keys of a config, each in its own way."""
+    lr, loss = wr.Config("lr"), wr.SummaryMetric("loss")
+    columns = [wr.ParallelCoordinatesPlotColumn(metric=metric) for metric in (lr, loss)]
+    return [
+        wr.LinePlot(x="Step", y=["loss"], groupby=lr),
+        wr.CustomChart(chart_name=f"{entity}/curve"),
+        wr.CustomChart(
+            chart_name="wandb/line/v0",
+            query={"summaryTable": {"tableKey": "curve_table"}},
+            chart_fields={"x": "x", "y": "loss"},
+        ),
+        wr.CustomChart(
+            chart_name="wandb/line/v0", query={"history": {"keys": ["loss"]}}, chart_fields={"y": "loss"}
+        ),
+        wr.ScatterPlot(x=lr, y=loss),
+        wr.BarPlot(metrics=["loss"], groupby=lr),
+        wr.ScalarChart(metric="loss"),
+        wr.ParallelCoordinatesPlot(columns=columns),
+        wr.ParameterImportancePlot(with_respect_to="loss"),
+        wr.MediaBrowser(media_keys=["curve_table"]),
+    ]
 
 
 def change(entity: str, project: str) -> None:

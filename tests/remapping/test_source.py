@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from engine import ConfigError, Engine, Options
 from engine.errors import Conflict
@@ -14,7 +15,7 @@ from engine.protocols import LogSource, Measuring, Unreadable
 from engine.records import Artifact, ArtifactEntry, HistoryRows, Namespace, Run
 from engine.remapping.reading import parse_mapping
 from engine.remapping.source import RemappedSource, remapped
-from engine.reports import View
+from engine.reports import Sweep, View
 from engine.transfer.context import Context
 from engine.wandb.source import WandbSource
 from tests.memory import MemoryDestination, MemoryRun, MemorySource, Point
@@ -188,17 +189,53 @@ def test_definitions_of_metrics_follow_their_metrics():
     source = WandbSource("https://localhost/a/b")
     changed = source.renamed(run, {"lr": "learning_rate"}, parse_mapping(MAPPING)["metrics"]).extra["wandb"]
     assert changed["descriptions"] == {"learning_rate": "rate"}
-    names = [(each.get("1"), each.get("4")) for each in changed["_wandb"]["m"]]
-    assert names == [("train/loss", None), ("step", "train/loss"), (None, None)]
+    names = [(each.get("1"), each.get("2"), each.get("4")) for each in changed["_wandb"]["m"]]
+    assert names == [("train/loss", None, None), ("step", None, "train/loss"), (None, "val/*", None)]
+
+
+def test_custom_charts_and_labels_of_masks_follow_their_metrics():
+    query = {"queryFields": [{"name": "summaryTable", "args": [{"name": "tableKey", "value": "val_table"}]}]}
+    chart = {"panel_config": {"userQuery": query, "fieldSettings": {"x": "loss"}}}
+    labels = {"loss_wandb_delimeter_truth": {"key": "loss_wandb_delimeter_truth", "value": {"0": "loss"}}}
+    own = {"visualize": {"val_chart": chart}, "mask/class_labels": labels}
+    run = replace(RUN, extra={"wandb": {"_wandb": own}})
+    source = WandbSource("https://localhost/a/b")
+    changed = source.renamed(run, {}, parse_mapping(MAPPING)["metrics"]).extra["wandb"]["_wandb"]
+    (told,) = changed["visualize"]["val/chart"]["panel_config"]["userQuery"]["queryFields"]
+    assert told["args"] == [{"name": "tableKey", "value": "val/table"}]
+    # The columns of a table are no metrics.
+    assert changed["visualize"]["val/chart"]["panel_config"]["fieldSettings"] == {"x": "loss"}
+    key = "train/loss_wandb_delimeter_truth"
+    assert changed["mask/class_labels"] == {key: {"key": key, "value": {"0": "loss"}}}
+
+
+def test_sweeps_search_for_the_new_names():
+    config = "method: grid\nmetric: {name: loss}\nparameters: {lr: {values: [1]}, depth: {value: 3}}\n"
+    sweep = Sweep(namespace=RUN.namespace, id="s", config=config)
+    source = WandbSource("https://localhost/a/b")
+    told = yaml.safe_load(source.renamed_sweep(sweep, parse_mapping(MAPPING)).config)
+    assert told["metric"] == {"name": "train/loss"}
+    assert told["parameters"] == {"learning_rate": {"values": [1]}, "depth": {"value": 3}}
+    assert source.renamed_sweep(sweep, parse_mapping("version: 1\ntags: {a: b}")) == sweep
+    with pytest.raises(Conflict, match="two of its parameters"):
+        source.renamed_sweep(sweep, parse_mapping("version: 1\nconfig: {lr: depth}"))
 
 
 def test_reports_show_the_metrics_by_their_new_names():
     spec = {
-        "panels": [{"viewType": "Run History Line Plot", "config": {"metrics": ["loss", "acc"], "x": 1}}],
+        "panels": [
+            {"viewType": "Run History Line Plot", "config": {"metrics": ["loss", "acc"], "x": 1}},
+            {"config": {"xAxis": "config:lr.value", "yAxis": "summary:loss", "groupBy": "lr.value"}},
+            {"config": {"columns": [{"accessor": "summary:loss"}], "legendFields": ["run:x", "config:lr"]}},
+            {"config": {"targetKey": "loss"}},
+            {"userQuery": {"queryFields": [{"args": [{"name": "keys", "value": ["loss"]}]}]},
+             "fieldSettings": {"y": "loss"}},
+        ],
         "filters": {"filters": [
             {"key": {"section": "config", "name": "lr"}, "value": 1},
             {"key": {"section": "summary", "name": "val_a"}, "value": "loss"},
             {"key": {"section": "run", "name": "tags"}, "value": ["prod", "x"]},
+            {"key": {"section": "tags", "name": "Tags"}, "value": ["prod"]},
         ]},
         "sort": {"keys": [{"key": {"section": "config", "name": "lr.value"}}]},
         "runFeed": {"columnVisible": {"summary:loss": 1, "run:loss": 1}, "columnOrder": ["config:lr.value"]},
@@ -209,12 +246,20 @@ def test_reports_show_the_metrics_by_their_new_names():
     told = WandbSource("https://localhost/a/b").renamed_view(view, parse_mapping(MAPPING)).spec
     assert told == {
         "panels": [
-            {"viewType": "Run History Line Plot", "config": {"metrics": ["train/loss", "acc"], "x": 1}}
+            {"viewType": "Run History Line Plot", "config": {"metrics": ["train/loss", "acc"], "x": 1}},
+            {"config": {"xAxis": "config:learning_rate.value", "yAxis": "summary:train/loss",
+                        "groupBy": "learning_rate.value"}},
+            {"config": {"columns": [{"accessor": "summary:train/loss"}],
+                        "legendFields": ["run:x", "config:learning_rate"]}},
+            {"config": {"targetKey": "train/loss"}},
+            {"userQuery": {"queryFields": [{"args": [{"name": "keys", "value": ["train/loss"]}]}]},
+             "fieldSettings": {"y": "train/loss"}},
         ],
         "filters": {"filters": [
             {"key": {"section": "config", "name": "learning_rate"}, "value": 1},
             {"key": {"section": "summary", "name": "val/a"}, "value": "loss"},
             {"key": {"section": "run", "name": "tags"}, "value": ["production", "x"]},
+            {"key": {"section": "tags", "name": "Tags"}, "value": ["production"]},
         ]},
         "sort": {"keys": [{"key": {"section": "config", "name": "learning_rate.value"}}]},
         "runFeed": {

@@ -20,6 +20,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,7 @@ class Blobs:
         for leftover in self._incoming.glob("*.tmp"):
             leftover.unlink()
         self._lock = threading.RLock()
+        self._joins: dict[str, Future[ObjectInfo]] = {}
         self._db = sqlite3.connect(root / "objects.sqlite", check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -206,12 +208,32 @@ class Blobs:
             body.path.replace(self._incoming / upload / str(number))
 
     def complete_upload(self, key: str, upload: str, parts: Sequence[Part]) -> ObjectInfo:
-        """Join the parts into the object.
+        """Join the parts into the object, once: whoever asks while that is done gets what comes of it.
+
+        Gigabytes take longer than clients wait for an answer before they ask again.
 
         Raises:
             S3Error: ``NoSuchUpload``, ``InvalidPart`` (absent, or another ETag), ``InvalidPartOrder``,
                 ``EntityTooSmall``.
         """
+        with self._lock:
+            self._content_type_of(key, upload)
+            under_way = self._joins.get(upload)
+            if under_way is None:
+                join = self._joins[upload] = Future()
+        if under_way is not None:
+            return under_way.result()
+        try:
+            info = self._join(key, upload, parts)
+            join.set_result(info)
+        except BaseException as error:
+            join.set_exception(error)
+            raise
+        finally:
+            del self._joins[upload]
+        return info
+
+    def _join(self, key: str, upload: str, parts: Sequence[Part]) -> ObjectInfo:
         with self._lock:
             content_type = self._content_type_of(key, upload)
             stored = {

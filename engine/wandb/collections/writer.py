@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Self
 
-from engine.errors import Conflict, IntegrityError, NeedsRecreation, Side
+from engine.errors import Conflict, NeedsRecreation, Side
 from engine.protocols import Reader
 from engine.records import ArtifactEntry, Collection, Receipt, Version
 from engine.wandb import documents
@@ -141,23 +141,14 @@ class SequenceWriter:
             yield entry
 
     def _check_digest(self, version: Version, told: dict[str, str], staged: Sequence[Entry]) -> None:
-        """Whether what is about to be sent is what the source says that it has.
-
-        Raises:
-            IntegrityError: it is not.
-        """
+        """Tell if what is about to be sent does not have the digest that the version has at the source."""
         digest = artifact_digest((entry.path, entry.digest) for entry in staged)
         if version.artifact.digest in (None, digest):
             return
-        if "" not in told.values() and artifact_digest(told.items()) != version.artifact.digest:
-            raise IntegrityError(
-                f"the digest of the version is {version.artifact.digest}, that of its entries is another",
-                side=Side.SOURCE,
-                subject=self._subject(version),
-                remedy="ask those who run the source: its manifest is not the one that was committed",
-            )
-        # Why is told with the entries.
-        self.place.context.lose("digest_changed", self._subject(version), f"became {digest}")
+        # Otherwise why is told with the entries. The manifest itself was what the source said that it is.
+        merged = "" not in told.values() and artifact_digest(told.items()) != version.artifact.digest
+        why = f"{_MERGED}; " if merged else ""
+        self.place.context.lose("digest_changed", self._subject(version), f"{why}became {digest}")
 
     async def _fill_up_to(self, version: Version) -> None:
         """Use up the numbers before this one that the source has no versions for.
@@ -219,6 +210,11 @@ class SequenceWriter:
             real = real if named is None else named.versions
         for version in arrived:
             await self.lineage.record_uses(version, real[version.number])
+
+
+_MERGED: Final = "the digest at the source is that of one of several manifests, as of a table that grows"
+"""A server joins increments, and the parts that several writers made, to one manifest; the version keeps the
+digest that it was announced with."""
 
 
 def _conflict(why: str, subject: str, *, recreate: bool) -> Conflict | NeedsRecreation:

@@ -103,9 +103,9 @@ class SpoolFile:
         is_kept: whether the disk has all that came so far. If not, they have to be read again.
     """
 
-    def __init__(self, path: Path, size: int, part_size: int) -> None:
+    def __init__(self, path: Path, size: int, part_size: int, *, is_kept: bool = True) -> None:
         self.path = path
-        self.is_kept = True
+        self.is_kept = is_kept
         self._size = size
         self._hasher = Hasher(part_size)
         self._file: FileIO | None = None

@@ -178,13 +178,14 @@ class Staging:
         if entry.local_path is not None:
             path = os.fspath(entry.local_path)
             return await anyio.to_thread.run_sync(_hashed, path, self.multipart), OnDisk(path)
-        if self._is_known(entry):
-            assert entry.size is not None
-            assert entry.md5 is not None
-            return FileDigest(entry.size, entry.md5), AtSource(entry, read)
-        if entry.size is not None and entry.size <= min(SMALL, self._memory_left):
+        if entry.size is not None and entry.md5 is not None:
+            # In one piece while that is possible: of the parts of a file nobody tells a digest.
+            if entry.size <= self.multipart.single:
+                return FileDigest(entry.size, entry.md5), AtSource(entry, read)
+            fetch: Fetch = partial(self._spooled, read, entry, keep=False)
+        elif entry.size is not None and entry.size <= min(SMALL, self._memory_left):
             self._memory_left -= entry.size
-            fetch: Fetch = partial(self._kept, read, entry, entry.size)
+            fetch = partial(self._kept, read, entry, entry.size)
         else:
             fetch = partial(self._spooled, read, entry)
         # What comes in wrong is asked for once more: networks and caches err, disks seldom.
@@ -193,16 +194,10 @@ class Staging:
         except IntegrityError:
             return await fetch()
 
-    def _is_known(self, entry: ArtifactEntry) -> bool:
-        """Whether the source tells all that W&B wants to know before it takes a byte.
-
-        Of the parts of a file nobody tells a digest, so that it has to go in one piece.
-        """
-        return entry.size is not None and entry.md5 is not None and entry.size <= self.multipart.single
-
-    def spooled_bytes(self, entry: ArtifactEntry) -> int:
+    @staticmethod
+    def spooled_bytes(entry: ArtifactEntry) -> int:
         """What an entry may take of the disk until its version is committed."""
-        return 0 if entry.local_path is not None or self._is_known(entry) else entry.size or 0
+        return 0 if entry.local_path is not None or entry.md5 is not None else entry.size or 0
 
     async def _kept(self, read: Reader, entry: ArtifactEntry, size: int) -> tuple[FileDigest, Payload]:
         data = bytearray()
@@ -219,10 +214,17 @@ class Staging:
             raise wrong_digest(entry.path)
         return found, InMemory(content)
 
-    async def _spooled(self, read: Reader, entry: ArtifactEntry) -> tuple[FileDigest, Payload]:
+    async def _spooled(
+        self, read: Reader, entry: ArtifactEntry, *, keep: bool = True
+    ) -> tuple[FileDigest, Payload]:
+        """Digests of bytes that are read for them, and are sent from the disk, or from their source again.
+
+        Args:
+            keep: on the disk, as far as that has room.
+        """
         # Without an announced size it is only known afterwards whether the file has to go in parts.
         part_size = self.multipart.part_size(entry.size or 0)
-        file = SpoolFile(self.spool / uuid4().hex, entry.size or 0, part_size)
+        file = SpoolFile(self.spool / uuid4().hex, entry.size or 0, part_size, is_kept=keep)
         with closing(file):
             async with self.lanes.memory(STREAMED), aclosing(read(entry)) as pieces:
                 async for piece in pieces:
@@ -238,12 +240,13 @@ class Staging:
             if self.multipart.part_size(found.size) and not found.parts:
                 found = await anyio.to_thread.run_sync(hash_file, file.path, self.multipart)
             return found, OnDisk(str(file.path))
-        self.context.notices.add(self._notice)
+        if keep:
+            self.context.notices.add(self._notice)
         known = replace(entry, size=found.size, md5=found.md5)
         if found.size <= self.multipart.single:
             # In one piece, since not all sources can read a part.
             return FileDigest(found.size, found.md5), AtSource(known, read)
-        return (found, AtSource(known, read)) if found.parts else await self._spooled(read, known)
+        return (found, AtSource(known, read)) if found.parts else await self._spooled(read, known, keep=keep)
 
 
 Fetch: TypeAlias = Callable[[], Awaitable[tuple[FileDigest, Payload]]]

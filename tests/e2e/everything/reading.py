@@ -18,6 +18,7 @@ from typing import Any
 from tests.e2e.everything.sdk_world import REPORTED
 from tests.e2e.sdk_artifacts import SeenCollection, seen
 from tests.e2e.wandb_pair import api_of, name_of
+from tests.sandbox.artifact_writer import canonical_digest
 from tests.sdk_reader import SdkArtifact, SdkReader, SdkRun
 from tests.servers import RunningSandbox
 
@@ -38,7 +39,7 @@ class Place:
         reader, api = SdkReader(self.server.url, self.server.api_key), api_of(self.server)
         path = f"{self.entity}/{project}"
         return {
-            run_id: self._told(run) | _logs(api.run(f"{path}/{run_id}"))
+            run_id: self._told(run) | _besides(api.run(f"{path}/{run_id}"))
             for run_id, run in reader.project(self.entity, project).items()
         }
 
@@ -55,7 +56,8 @@ class Place:
         return f"artifact://{name_of(self.server, uri)}"
 
     def collections(self, project: str) -> dict[str, SeenCollection]:
-        return seen(api_of(self.server), f"{self.entity}/{project}")
+        found = seen(api_of(self.server), f"{self.entity}/{project}")
+        return {name: _whole(collection) for name, collection in found.items()}
 
     def links(self, project: str) -> dict[str, Json]:
         """Collections of links, with the versions that they hold."""
@@ -82,6 +84,17 @@ class Place:
             )
             assert done.returncode == 0, done.stderr
             return self._placeless(path.read_text(), project)
+
+    def saved_views(self, project: str) -> dict[str, Json]:
+        """Specs of the views of workspaces, by title, without where they came from."""
+        query = """query ($e: String, $p: String) { project(entityName: $e, name: $p) {
+            allViews(viewType: "project-view") { edges { node { displayName spec } } } } }"""
+        edges = self.server.graphql(query, e=self.entity, p=project)["project"]["allViews"]["edges"]
+        specs = {edge["node"]["displayName"]: json.loads(edge["node"]["spec"]) for edge in edges}
+        return {
+            title: {key: value for key, value in spec.items() if key != "_import"}
+            for title, spec in specs.items()
+        }
 
     def _project_id(self, project: str) -> str:
         query = "query ($e: String!, $p: String!) { project(entityName: $e, name: $p) { internalId } }"
@@ -110,20 +123,40 @@ class Place:
         return told
 
 
+GROWING = "wandb-run-incremental-table"
+"""Versions of this type have the digest of their increment where they were logged, and that of all their
+entries where they were copied to."""
+
+
+def _whole(collection: SeenCollection) -> SeenCollection:
+    if collection.type != GROWING:
+        return collection
+    versions = [
+        replace(
+            version,
+            digest=canonical_digest({path: digest for path, (digest, _, _) in version.entries.items()}),
+        )
+        for version in collection.versions
+    ]
+    return replace(collection, versions=tuple(versions))
+
+
 def _elsewhere(artifact: SdkArtifact) -> SdkArtifact:
     """References to other versions are told by ids here; ``seen`` tells them by names."""
     files = {
         path: "another version" if told.startswith("wandb-artifact://") else told
         for path, told in artifact.files.items()
     }
-    return replace(artifact, files=files)
+    return replace(artifact, files=files, digest="" if artifact.type == GROWING else artifact.digest)
 
 
-def _logs(run: Any) -> dict[str, Json]:
+def _besides(run: Any) -> dict[str, Json]:
     return {
         "console": [
             [line.number, line.level, line.content, str(line.timestamp)] for line in run.console_logs()
         ],
         "system": run.history(stream="system", samples=10_000, pandas=False),
         "commit": run.commit,
+        # Definitions of metrics, custom charts, labels of masks: ``config`` leaves them out.
+        "own": run.rawconfig["_wandb"],
     }

@@ -11,77 +11,25 @@ import signal
 import subprocess
 import sys
 import time
-import wave
 from pathlib import Path
 
-import numpy as np
 import wandb
 
 from tests.e2e import sdk_lineage
+from tests.e2e.everything import sdk_media
 from tests.wandb import sdk_source
 
 ENTITY = "ann"
 """Who has the key."""
 
 LINEAGE, TRAINED, OTHER = sdk_lineage.PROJECT, sdk_source.PROJECT, sdk_source.OTHER
-MEDIA, REPORTED = "media", "vision"
+MEDIA, REPORTED = sdk_media.PROJECT, "vision"
 PROJECTS = (LINEAGE, TRAINED, OTHER, MEDIA, REPORTED)
 RUNS = 14
 """In all projects."""
 
 FLUSHED_S = 30
 """Until the rows of a run that is going to crash are at the server, at most."""
-
-
-def media(directory: Path) -> None:
-    """All kinds of media that need nothing but the SDK."""
-    clip = _written(directory / "clip.gif", b"GIF89a" + bytes(30))
-    water = _written(directory / "water.pdb", b"HETATM    1  O   HOH\nEND\n")
-    mesh = _written(directory / "mesh.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    with wandb.init(project=MEDIA, id="media", config={"kinds": "all"}) as run:
-        run.log({"image": _masked(), "images": [wandb.Image(_pixels(n), caption=f"{n}") for n in range(3)]})
-        run.log(
-            {
-                "audio": wandb.Audio(_sound(directory / "tone.wav"), caption="a tone"),
-                "video": wandb.Video(clip, caption="a clip"),
-                "molecule": wandb.Molecule(water, caption="water"),
-                "mesh": wandb.Object3D(mesh),
-                "points": wandb.Object3D(np.arange(12.0).reshape(4, 3)),
-                "html": wandb.Html("<p>Größe: <b>1</b></p>"),
-                "histogram": wandb.Histogram(np_histogram=([1, 0, 3], [0.0, 0.5, 1.0, 1.5])),
-            }
-        )
-        rows = [[n, wandb.Image(_pixels(n)), f"row {n}", None if n else float("nan")] for n in range(3)]
-        table = wandb.Table(columns=["id", "image", "text", "value"], data=rows, allow_mixed_types=True)
-        run.log({"table": table, "deep": {"table": wandb.Table(columns=["x"], data=[[1], [2]])}})
-        points = wandb.Table(columns=["x", "y"], data=[[n, n * n] for n in range(5)])
-        run.log({"curve": wandb.plot.line(points, "x", "y", title="A curve")})
-        _tables(run)
-
-
-def _tables(run: wandb.Run) -> None:
-    """Tables in artifacts: joined, in parts, and in other artifacts by reference."""
-    left = wandb.Table(columns=["id", "image"], data=[[n, wandb.Image(_pixels(n))] for n in range(2)])
-    right = wandb.Table(columns=["id", "label"], data=[[n, f"label {n}"] for n in range(2)])
-    tables = wandb.Artifact("tables", "dataset")
-    tables.add(left, "left")
-    tables.add(right, "right")
-    tables.add(wandb.data_types.JoinedTable(left, right, "id"), "joined")
-    for part in range(2):
-        tables.add(wandb.Table(columns=["id"], data=[[part]]), f"parts/{part}")
-    tables.add(wandb.data_types.PartitionedTable("parts"), "whole")
-    # A draft has no id of the server yet, so that this refers to it by the id that the client made up.
-    follower = wandb.Artifact("follower", "dataset")
-    follower.add(right, "borrowed")
-    run.log_artifact(tables, aliases=["curated"]).wait()
-    run.log_artifact(follower).wait()
-    run.link_artifact(tables, f"{ENTITY}/{MEDIA}/picked", aliases=["chosen"])
-
-    logged = run.use_artifact("tables:latest")
-    joins = wandb.Artifact("joins", "dataset")
-    joins.add(wandb.data_types.JoinedTable(logged.get("left"), logged.get("right"), "id"), "again")
-    run.log_artifact(joins).wait()
-    run.log({"joined": logged.get("joined"), "borrowed": logged.get("right")})
 
 
 def across() -> None:
@@ -130,39 +78,6 @@ def crashing() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _pixels(shade: int) -> np.ndarray:
-    return np.full((6, 6, 3), shade * 40, np.uint8)
-
-
-def _masked() -> wandb.Image:
-    labels = {0: "nothing", 1: "something"}
-    box = {
-        "position": {"minX": 0.1, "maxX": 0.5, "minY": 0.2, "maxY": 0.8},
-        "class_id": 1,
-        "box_caption": "found",
-        "scores": {"certainty": 0.9},
-    }
-    return wandb.Image(
-        _pixels(5),
-        caption="masked",
-        masks={"truth": {"mask_data": np.eye(6, dtype=np.uint8), "class_labels": labels}},
-        boxes={"found": {"box_data": [box], "class_labels": labels}},
-        classes=wandb.data_types.Classes([{"id": number, "name": name} for number, name in labels.items()]),
-    )
-
-
-def _sound(path: Path) -> str:
-    with wave.open(str(path), "wb") as sound:
-        sound.setparams((1, 1, 8_000, 0, "NONE", ""))
-        sound.writeframes(bytes(range(200)))
-    return str(path)
-
-
-def _written(path: Path, content: bytes) -> str:
-    path.write_bytes(content)
-    return str(path)
-
-
 def main(directory: Path) -> None:
     os.chdir(directory)
     sdk_lineage.main(directory)
@@ -170,7 +85,7 @@ def main(directory: Path) -> None:
     sdk_source.long()
     sdk_source.resumed()
     rewound()
-    media(directory)
+    sdk_media.media(directory)
     across()
     crashed(directory)
     # Only here: wandb-workspaces warns of its own old ways when it is loaded.

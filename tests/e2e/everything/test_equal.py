@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.everything.copies import SOURCE_KEY, Copies, silence
 from tests.e2e.everything.reading import Place
-from tests.e2e.everything.sdk_world import ENTITY, MEDIA, OTHER, PROJECTS, RUNS
+from tests.e2e.everything.sdk_world import ENTITY, MEDIA, OTHER, PROJECTS, REPORTED, RUNS
 from tests.e2e.transfers import Outcome, command
 
 COPY = "e2e"
@@ -70,10 +70,20 @@ def test_there_is_one_of_everything(there: Place) -> None:
         "molecule-file",
         "object3D-file",
         "html-file",
+        "html",
         "histogram",
+        "plotly-file",
+        "bokeh-file",
+        "graph-file",
+        "wb_trace_tree",
         "table-file",
+        "incremental-table-file",
         "joined-table",
+        "partitioned-table",
     }
+    charts = {"curve", "bars", "scatter", "spread", "series", "confusion", "roc", "pr"}
+    assert media["own"]["visualize"].keys() == charts
+    assert {"m", "mask/class_labels", "bounding_box/class_labels"} <= media["own"].keys()
     states = {run_id: run["state"] for run_id, run in there.runs(OTHER).items()}
     assert states == {"crashed": "crashed", "long": "finished", "resumed": "finished", "rewound": "finished"}
 
@@ -121,3 +131,8 @@ def test_reports_are_equal_block_for_block_and_sweeps_have_their_runs(there: Pla
     assert len(expected["reports"]) == 2
     assert [len(runs.split()) for runs in expected["sweeps"]] == [2]
     assert here.reports() == expected
+
+
+@pytest.mark.usefixtures("three")
+def test_saved_views_are_equal(there: Place, here: Place) -> None:
+    assert here.saved_views(REPORTED) == there.saved_views(REPORTED) != {}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import threading
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -14,6 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from engine.sandbox.storage.blobs import ObjectInfo
 from engine.sandbox.storage.objects import Handler, ObjectStore, Part
 from engine.sandbox.storage.s3_errors import S3Error
 
@@ -259,6 +263,42 @@ async def test_parts_join_to_one_object(store: ObjectStore, http: aiohttp.Client
     assert info.etag == f"{hashlib.md5(md5s).hexdigest()}-3"
     async with http.put(store.part_url("big", upload, 1), data=b"late") as answer:
         assert (await error_of(answer))[:2] == (404, "NoSuchUpload")
+
+
+def test_who_asks_again_while_parts_are_joined_gets_what_comes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(tmp_path, b"s", lambda: "http://h")
+    upload = store.create_multipart("k")
+    with store.blobs.receive() as body:
+        body.write(b"part")
+        store.blobs.keep_part("k", upload, 1, body)
+    asked: list[str] = []
+    joining, asked_again = threading.Event(), threading.Event()
+    join, look_up = store.blobs._join, store.blobs._content_type_of
+
+    def joined_late(*given: Any) -> ObjectInfo:
+        joining.set()
+        assert asked_again.wait(10)
+        return join(*given)
+
+    def counted(key: str, of: str) -> str:
+        asked.append(of)
+        if len(asked) == 2:
+            asked_again.set()
+        return look_up(key, of)
+
+    monkeypatch.setattr(store.blobs, "_join", joined_late)
+    monkeypatch.setattr(store.blobs, "_content_type_of", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.complete_multipart, "k", upload, [Part(1, body.md5)])
+        assert joining.wait(10)
+        second = pool.submit(store.complete_multipart, "k", upload, [Part(1, body.md5)])
+        infos = {first.result(10), second.result(10)}
+    assert [info.size for info in infos] == [4]
+    with pytest.raises(S3Error, match="NoSuchUpload"):
+        store.complete_multipart("k", upload, [Part(1, body.md5)])
+    store.close()
 
 
 def test_parts_must_be_those_that_were_sent(tmp_path: Path) -> None:

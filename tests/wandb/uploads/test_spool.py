@@ -170,6 +170,25 @@ async def test_a_file_too_large_for_one_piece_goes_in_parts_from_the_source_if_t
     assert (back / "large").read_bytes() == source.blobs["large"]
 
 
+async def test_one_of_a_known_digest_is_read_for_its_parts_and_never_touches_the_disk(
+    opened: Opened, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+):
+    content = os.urandom(5 * MIB + 3)
+    source = Counted({"large": content})
+
+    async def entries() -> AsyncIterator[ArtifactEntry]:
+        yield ArtifactEntry(path="large", size=len(content), md5=md5_b64(content))
+
+    monkeypatch.delattr("engine.wandb.spool.SpoolFile._write")
+    multipart = Multipart(threshold=2 * MIB, part=2 * MIB, single=4 * MIB)
+    async with opened(multipart=multipart) as (destination, namespace):
+        writer = await destination.open_run(a_run(), namespace)
+        await writer.write_artifact(MODEL, entries(), source.read)
+        await writer.finish()
+    assert source.reads["large"] == 1 + 3, "once for the digests, then each part"
+    assert content in stored(sandbox)
+
+
 async def test_a_disk_that_stays_full_ends_the_transfer_when_patience_does(context: Context):
     context.patience_s = 0.05
 
