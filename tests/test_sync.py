@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -166,6 +167,24 @@ def test_once_closed_it_says_so(server: RunningSandbox):
     api.close()
     with pytest.raises(engine.ConfigError, match="closed"):
         api.run(RUN)
+
+
+def test_what_came_of_an_api_goes_on_without_it(server: RunningSandbox):
+    """Scripts for the SDK write ``wandb.Api().run(path)`` and keep the run alone."""
+
+    def once() -> engine.sync.Api:
+        return engine.sync.Api(base_url=server.url, api_key=server.api_key)
+
+    run, runs = once().run(RUN), once().runs(f"{ENTITY}/trained")
+    file = once().run(RUN).file("data/notes.txt")
+    gc.collect()
+    assert len(list(run.scan_history())) == 15
+    assert (len(runs), [each.id for each in runs]) == (3, ["everything", "failed", "empty"])
+    assert file.read() == b"kept"
+    threads = threading.active_count()
+    del run, runs, file
+    gc.collect()
+    assert threading.active_count() <= threads - 3
 
 
 def test_a_program_that_does_not_close_it_ends(server: RunningSandbox):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Self
 
@@ -19,6 +18,8 @@ _OVERRIDES = ("base_url", "entity", "project")
 
 class Api:
     """W&B's public API; see ``engine.Api``. Open from the start; ``close`` it, use ``with``, or let it go.
+
+    Let go, it stays open for as long as there is a run, a file or a list of it.
 
     Args:
         overrides: ``base_url``, ``entity`` and ``project`` in a dict, as the SDK takes them.
@@ -46,18 +47,16 @@ class Api:
             project=project or given.get("project"),
             timeout=timeout,
         )
-        self._loop = Loop()
-        # Also when it is forgotten, and when the program ends.
-        self._closing = weakref.finalize(self, _close, self._loop, self._api)
+        self._loop = Loop(self._api.__aexit__)
         try:
             self._loop.run(self._api.__aenter__())
         except BaseException:
-            self._closing()
+            self._loop.close()
             raise
 
     def close(self) -> None:
         """Close connections and end the thread; may be called again."""
-        self._closing()
+        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,10 +127,3 @@ class Api:
     ) -> Iterator[asynchronous.Report]:
         """The reports of a project."""
         return self._loop.iterate(self._api.reports(path, name, per_page))
-
-
-def _close(loop: Loop, api: asynchronous.Api) -> None:
-    try:
-        loop.run(api.__aexit__())
-    finally:
-        loop.close()

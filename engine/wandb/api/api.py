@@ -48,7 +48,7 @@ class Api:
         timeout: seconds that the server may be silent; None for ``WANDB_HTTP_TIMEOUT`` or a minute.
 
     Raises:
-        ConfigError: on entering: there are no credentials.
+        ConfigError: the address or the timeout makes no sense; on entering: there are no credentials.
         AuthError: on entering: the server does not know them.
     """
 
@@ -65,7 +65,7 @@ class Api:
         self._api_key = api_key
         self._entity = entity or os.environ.get("WANDB_ENTITY") or None
         self._project = project or os.environ.get("WANDB_PROJECT") or None
-        self._timeout_s = _timeout() if timeout is None else float(timeout)
+        self._timeout_s = _timeout(timeout)
         self._session: Session | None = None
         self._open = AsyncExitStack()
 
@@ -211,11 +211,13 @@ class Api:
         return list_reports(self._on, paths.project_of(path, self._on.defaults), name, per_page)
 
 
-def _timeout() -> float:
-    given = os.environ.get("WANDB_HTTP_TIMEOUT")
+def _timeout(given: float | None) -> float:
+    name = "the timeout" if given is not None else "WANDB_HTTP_TIMEOUT"
+    value = os.environ.get("WANDB_HTTP_TIMEOUT") if given is None else given
     try:
-        return float(given) if given else READ_TIMEOUT_S
-    except ValueError as error:
-        raise ConfigError(
-            f"WANDB_HTTP_TIMEOUT is {given!r}, which is no number of seconds", exc=error
-        ) from error
+        seconds = READ_TIMEOUT_S if value in (None, "") else float(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} is {value!r}, which is no number of seconds", exc=error) from error
+    if not seconds > 0:
+        raise ConfigError(f"{name} is {value!r} seconds", remedy="give a time above zero")
+    return seconds

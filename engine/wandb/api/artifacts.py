@@ -15,6 +15,7 @@ from engine.records import Artifact as ArtifactRecord
 from engine.records import ArtifactEntry, Json, Namespace, RunRef
 from engine.records import Run as RunRecord
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.saving import is_there, place, save, taken
 from engine.wandb.api.session import Session
@@ -232,7 +233,7 @@ async def artifacts_of_run(
 ) -> AsyncGenerator[Artifact]:
     """The versions that a run made or read."""
     subject, client = f"artifacts of run {run.id}", session.client
-    variables = {**address(run), "perPage": per_page, "withTags": _with_tags(session)}
+    variables = {**address(run), "perPage": page_size(per_page), "withTags": _with_tags(session)}
     found = pages(
         client, document, variables, lambda data: of_run(data, subject, client)["artifacts"], subject
     )
@@ -252,7 +253,7 @@ async def versions_of(
         "project": namespace.project,
         "type": kind,
         "collection": collection,
-        "perPage": per_page,
+        "perPage": page_size(per_page),
         "filters": '{"state":"COMMITTED"}',
         "withTags": _with_tags(session),
     }

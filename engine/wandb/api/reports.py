@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
@@ -59,7 +60,7 @@ async def list_reports(
     variables = {
         "entity": namespace.entity,
         "project": namespace.project,
-        "perPage": per_page,
+        "perPage": page_size(per_page),
         "name": name,
     }
     found = pages(

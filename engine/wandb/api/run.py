@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from engine.errors import ConfigError, NotFound
+from engine.errors import NotFound
 from engine.records import ConsoleLine, Json, Namespace
 from engine.wandb.api import documents, sampling
 from engine.wandb.api.artifacts import Artifact, artifacts_of_run
@@ -21,7 +21,16 @@ from engine.wandb.api.sampling import Row, Sample, checked_keys
 from engine.wandb.api.scanning import scan, scan_parts
 from engine.wandb.api.session import Session
 from engine.wandb.api.table import HistoryTable, TableBuilder
-from engine.wandb.api.update import Change, Merge, changed, changed_config, text
+from engine.wandb.api.update import (
+    Change,
+    Merge,
+    changed,
+    changed_config,
+    checked_tags,
+    checked_text,
+    checked_values,
+    text,
+)
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.pages import address, of_run
 from engine.wandb.reading.values import parse_object
@@ -315,15 +324,19 @@ class Run(RunFields):
 
         Raises:
             Conflict: somebody else has changed the same; nothing was written.
-            ConfigError: a value cannot be written as JSON.
+            ConfigError: a value is not of its kind, or cannot be written as JSON.
         """
+        given = {"name": name, "notes": notes, "group": group, "job_type": job_type}
         wanted = {
-            "name": self.name if name is None else name,
-            "notes": self.notes if notes is None else notes,
-            "group": self.group if group is None else group,
-            "job_type": self.job_type if job_type is None else job_type,
+            attribute: checked_text(attribute, getattr(self, attribute) if value is None else value)
+            for attribute, value in given.items()
         }
-        wanted_tags = list(self.tags if tags is None else _checked_tags(tags))
+        wanted_tags = checked_tags(self.tags if tags is None else tags)
+        wanted_config = {**checked_values("config", self.config), **checked_values("config", config or {})}
+        wanted_summary = {
+            **checked_values("summary", self.summary),
+            **checked_values("summary", summary or {}),
+        }
         current = await find_run(self._session, self.namespace, self.id)
         base = current if overwrite else self.node
         merge = Merge()
@@ -340,7 +353,7 @@ class Run(RunFields):
         edits = merge.mapping(
             "config",
             unwrapped(parse_object(base["config"])),
-            {**self.config, **(config or {})},
+            wanted_config,
             unwrapped(stored),
         )
         if edits:
@@ -349,7 +362,7 @@ class Run(RunFields):
         edits = merge.mapping(
             "summary",
             parse_object(base["summaryMetrics"]),
-            {**self.summary, **(summary or {})},
+            wanted_summary,
             stored,
         )
         if edits:
@@ -375,9 +388,3 @@ class Run(RunFields):
         self.summary.clear()
         dict.update(self.summary, self.summary_metrics)
         return changes
-
-
-def _checked_tags(tags: Sequence[str]) -> Sequence[str]:
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise ConfigError(f"tags must be a list of texts, not {tags!r}", remedy='for example tags=["best"]')
-    return tags

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from engine.errors import ConfigError
 from engine.records import Json
 from engine.records import Run as RunRecord
+from engine.wandb.api.asking import whole_number
 from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
 from engine.wandb.reading.history import read_history, read_parts
@@ -33,7 +34,8 @@ async def scan(
     Raises:
         ConfigError: the steps are no range.
     """
-    if max_step is not None and max_step < min_step:
+    whole_number("min_step", min_step)
+    if max_step is not None and whole_number("max_step", max_step) < min_step:
         raise ConfigError(f"there are no steps from {min_step} to before {max_step}")
     bounded = min_step > 0 or max_step is not None
     async with aclosing(read_history(session.client, session.context, run)) as chunks:

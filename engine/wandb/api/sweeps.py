@@ -11,6 +11,7 @@ import yaml
 from engine.errors import ConfigError, NotFound
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
 from engine.wandb.api.run import Run
 from engine.wandb.api.runs import PER_PAGE, Runs
@@ -116,7 +117,7 @@ async def find_sweep(session: Session, namespace: Namespace, sweep: str) -> Swee
 @streaming_comm_errors
 async def list_sweeps(session: Session, namespace: Namespace, per_page: int) -> AsyncGenerator[Sweep]:
     """The sweeps of a project."""
-    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": per_page}
+    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": page_size(per_page)}
     found = pages(
         session.client,
         documents.SWEEPS,

@@ -49,7 +49,10 @@ async def test_system_metrics_are_a_stream_of_their_own(api: Api, sdk: wandb.Api
     [
         {"keys": "loss"},
         {"keys": [1]},
+        {"keys": 1},
         {"samples": 0},
+        {"samples": "all"},
+        {"keys": ["loss"], "x_axis": 3},
         {"stream": "none"},
         {"stream": "events", "keys": ["x"]},
     ],
