@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,9 @@ from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
 from engine.wandb.api.sweeps import Sweep, find_sweep, list_sweeps
 from engine.wandb.client import connect
+from engine.wandb.collections.registries import organization_entities
+from engine.wandb.documents import ORGANIZATIONS
+from engine.wandb.reading.portfolios import REGISTRY
 from engine.wandb.reading.projects import list_projects
 
 PATIENCE_S = 60.0
@@ -151,12 +154,33 @@ class Api:
 
     @raising_comm_errors
     async def projects(self, entity: str | None = None) -> list[Project]:
-        """The projects of an entity, the oldest first."""
-        session = self._on
-        entity = entity or session.defaults.entity
+        """The projects of an entity, the oldest first.
+
+        Raises:
+            ConfigError: there is no such entity.
+        """
+        return await list_projects(self._on.client, self._on.identity, self._entity_of(entity))
+
+    @raising_comm_errors
+    async def registries(self, entity: str | None = None) -> list[Project]:
+        """The registries of the organisations of an entity.
+
+        Each is a project: ``artifact_collections(str(registry.namespace))`` gives its collections.
+        """
+        session, asked = self._on, self._entity_of(entity)
+        data = await session.client.graphql(ORGANIZATIONS, {"entity": asked}, f"organisations of {asked}")
+        found = [
+            project
+            for owner in organization_entities(data).values()
+            for project in await list_projects(session.client, session.identity, owner)
+        ]
+        return [project for project in found if project.namespace.project.startswith(REGISTRY)]
+
+    def _entity_of(self, given: str | None) -> str:
+        entity = given or self._on.defaults.entity
         if not entity:
             raise ConfigError("no entity is given, and this account has no default one")
-        return await list_projects(session.client, session.identity, entity)
+        return entity
 
     # --- sweeps
 
@@ -186,11 +210,20 @@ class Api:
         return await versions.find_artifact(session, namespace, named, type)
 
     def artifacts(
-        self, type_name: str, name: str, per_page: int = versions.PER_PAGE
+        self,
+        type_name: str,
+        name: str,
+        per_page: int = versions.PER_PAGE,
+        *,
+        tags: Sequence[str] | None = None,
     ) -> AsyncGenerator[Artifact]:
-        """The versions of a collection, ``entity/project/collection``, the newest first."""
+        """The versions of a collection, ``entity/project/collection``, the newest first.
+
+        Args:
+            tags: only versions that have all of them.
+        """
         namespace, named = paths.artifact_of(name, self._on.defaults)
-        return versions.versions_of(self._on, namespace, type_name, named.partition(":")[0], per_page)
+        return versions.versions_of(self._on, namespace, type_name, named.partition(":")[0], per_page, tags)
 
     def artifact_collections(
         self, path: str = "", type_name: str | None = None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from engine.errors import NotFound
 from engine.records import ConsoleLine, Json, Namespace
 from engine.wandb.api import documents, sampling
 from engine.wandb.api.artifacts import Artifact, artifacts_of_run
-from engine.wandb.api.asking import Asked
+from engine.wandb.api.asking import Asked, whole_number
 from engine.wandb.api.environment import command_of, read_metadata
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.fields import RunFields, unwrapped
@@ -21,6 +22,7 @@ from engine.wandb.api.sampling import Row, Sample, checked_keys
 from engine.wandb.api.scanning import scan, scan_parts
 from engine.wandb.api.session import Session
 from engine.wandb.api.table import HistoryTable, TableBuilder
+from engine.wandb.api.times import utc
 from engine.wandb.api.update import (
     Change,
     Merge,
@@ -38,7 +40,10 @@ from engine.wandb.reading.values import parse_object
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTPUT = "output.log"
+    from engine.wandb.api.sweeps import Sweep
+
+OUTPUT, OUTPUTS = "output.log", "logs/%output.log"
+"""Where the console is, of servers that do not keep its lines."""
 
 _TEXTS = {"name": "displayName", "notes": "notes", "group": "group", "job_type": "jobType"}
 """Attributes that are texts, and how the server reads them out; two are written under other names."""
@@ -139,7 +144,8 @@ class Run(RunFields):
         """Every row of the history, in the order of steps, as logged.
 
         Args:
-            keys: only these and the step, of rows that have any of them.
+            keys: only these and the step, of rows that have any of them; ``_step``, ``_runtime`` and
+                ``_timestamp``, which every row has, come along but make no row wanted beside others.
             require_all: only of rows that have all of them, as the SDK has it.
             max_step: the first step that is not wanted any more.
         """
@@ -267,22 +273,51 @@ class Run(RunFields):
         return command_of(await self.metadata)
 
     @streaming_comm_errors
-    async def console_logs(self) -> AsyncGenerator[ConsoleLine]:
-        """What it wrote to its console, line by line; of older servers from ``output.log``, without times."""
+    async def console_logs(self, last: int | None = None) -> AsyncGenerator[ConsoleLine]:
+        """What it wrote to its console, line by line, with times in UTC.
+
+        Of older servers it is read from ``output.log`` and ``logs/…output.log``, and has no times.
+
+        Args:
+            last: so many lines from the end; None for all. All are read to find them.
+        """
+        if last is None:
+            lines = self._console_lines()
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
+            return
+        kept: deque[ConsoleLine] = deque(maxlen=whole_number("last", last, least=0))
+        async for line in self._console_lines():
+            kept.append(line)
+        for line in kept:
+            yield line
+
+    async def _console_lines(self) -> AsyncGenerator[ConsoleLine]:
         none = True
         parts = read_console(self._session.client, self._session.context, self.record)
         async with aclosing(parts):
             async for part in parts:
                 none = False
                 for line in part.lines:
-                    yield line
+                    yield replace(line, time=utc(line.time)) if line.time else line
         if none:
-            try:
-                content = await (await find_file(self._session, self.record, OUTPUT)).read()
-            except NotFound:
-                return
-            for line_text in content.decode("utf-8", "replace").splitlines():
-                yield ConsoleLine(text=line_text)
+            for name, pattern in ((OUTPUT, None), (None, OUTPUTS)):
+                files = list_files(self._session, self.record, name and [name], pattern, PER_PAGE)
+                async for file in files:
+                    for text_of_line in (await file.read()).decode("utf-8", "replace").splitlines():
+                        yield ConsoleLine(text=text_of_line)
+
+    @property
+    def sweep(self) -> Asked[Sweep | None]:
+        """``await`` it: the sweep that started it; None if none did."""
+        return Asked("sweep", self._own_sweep)
+
+    @raising_comm_errors
+    async def _own_sweep(self) -> Sweep | None:
+        from engine.wandb.api.sweeps import find_sweep  # which has runs
+
+        return await find_sweep(self._session, self.namespace, self.sweep_name) if self.sweep_name else None
 
     # --- artifacts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError
 from engine.records import Json
@@ -67,7 +67,9 @@ def checked_keys(keys: object) -> list[str]:
     """
     if keys is None:
         return []
-    named = list(keys) if isinstance(keys, Iterable) and not isinstance(keys, (str, bytes)) else [None]
+    named: list[Any] = (
+        list(keys) if isinstance(keys, Iterable) and not isinstance(keys, (str, bytes)) else [None]
+    )
     if not all(isinstance(key, str) for key in named):
         raise ConfigError(f"keys must be a list of names, not {keys!r}", remedy='for example keys=["loss"]')
     return list(dict.fromkeys(named))

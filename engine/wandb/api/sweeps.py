@@ -18,6 +18,7 @@ from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
 from engine.wandb.reading.pages import pages
+from engine.wandb.reading.runs import project_url
 
 
 class Sweep:
@@ -37,6 +38,24 @@ class Sweep:
     def name(self) -> str:
         """What people call it."""
         return self._node.get("displayName") or self.config.get("name") or self.id
+
+    @property
+    def entity(self) -> str:
+        return self.namespace.entity
+
+    @property
+    def project(self) -> str:
+        return self.namespace.project
+
+    @property
+    def path(self) -> list[str]:
+        """Entity, project and id."""
+        return [self.entity, self.project, self.id]
+
+    @property
+    def url(self) -> str:
+        """Where a browser shows it."""
+        return f"{project_url(self._session.client.base_url, self.namespace)}/sweeps/{self.id}"
 
     @property
     def state(self) -> str:

@@ -144,8 +144,14 @@ def _config_of(stored: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
 
 def run_url(base_url: str, namespace: Namespace, run_id: str) -> str:
     """Where a browser shows the run."""
-    parts = (namespace.entity, namespace.project, "runs", run_id)
-    return "/".join([shown_url(base_url), *(quote(part, safe="") for part in parts)])
+    return f"{project_url(base_url, namespace)}/runs/{quote(run_id, safe='')}"
+
+
+def project_url(base_url: str, namespace: Namespace) -> str:
+    """Where a browser shows the project."""
+    return "/".join(
+        [shown_url(base_url), *(quote(part, safe="") for part in (namespace.entity, namespace.project))]
+    )
 
 
 def mongo_filter(selection: Selection) -> str:

@@ -88,6 +88,14 @@ async def test_a_scan_of_keys_takes_rows_with_any_of_them(api: Api, sdk: wandb.A
     assert len(both) == 12
 
 
+@pytest.mark.parametrize("keys", [["loss", "_step"], ["_timestamp", "loss"], ["_step"]], ids=str)
+async def test_what_every_row_has_makes_no_row_wanted(api: Api, sdk: wandb.Api, keys: list[str]):
+    run = await api.run(RUN)
+    rows = [row async for row in run.scan_history(keys)]
+    assert rows == list(sdk.run(RUN).scan_history(keys=keys))
+    assert len(await run.history_table(keys)) == len(rows)
+
+
 async def test_a_scan_of_nested_keys(api: Api):
     found = [row async for row in (await api.run(RUN)).scan_history(["nested.deep.y", "dotted.key"])]
     assert found[:2] == [{"_step": 0, "nested.deep.y": 0}, {"_step": 1, "nested.deep.y": -1}]
@@ -200,6 +208,8 @@ def partly_exported(filled: RunningSandbox) -> str:
         {"keys": ["nested.deep.y", "note"]},
         {"keys": ["nested"]},
         {"keys": ["_step", "note"], "require_all": True},
+        {"keys": ["_step", "note"]},
+        {"keys": ["_step"]},
     ],
     ids=str,
 )
