@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError
+from engine.nested import NOTHING, value_at
 from engine.records import Json
 from engine.records import Run as RunRecord
 from engine.wandb.api.asking import whole_number
@@ -110,10 +111,8 @@ def _is_within(row: Row, min_step: int, max_step: int | None) -> bool:
 def _chosen(row: Row, keys: Sequence[str], deciding: AbstractSet[str], *, require_all: bool) -> Row:
     found: dict[str, Json] = {}
     for key in keys:
-        value = row.get(key, _NOTHING)
-        if value is _NOTHING and "." in key:
-            value = _nested(row, key)
-        if value is not _NOTHING:
+        value = value_at(row, key)
+        if value is not NOTHING:
             found[key] = value
         elif require_all:
             return {}
@@ -121,15 +120,3 @@ def _chosen(row: Row, keys: Sequence[str], deciding: AbstractSet[str], *, requir
         return {}
     # The step comes along, as with the SDK.
     return {"_step": row["_step"], **found} if found and "_step" in row else found
-
-
-_NOTHING = object()
-
-
-def _nested(row: Json, key: str) -> Json:
-    """The value at a dotted path."""
-    for part in key.split("."):
-        if not isinstance(row, dict) or part not in row:
-            return _NOTHING
-        row = row[part]
-    return row
