@@ -20,6 +20,7 @@ from engine.answers import Classifier, Response, error_of, message_of
 from engine.bodies import INLINE, Body, sending
 from engine.errors import (
     CommError,
+    ConfigError,
     EngineError,
     Outage,
     RateLimited,
@@ -99,8 +100,9 @@ class HttpClient:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def request(
         self,
@@ -180,7 +182,8 @@ class HttpClient:
         *,
         is_object: bool = False,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        assert self._session is not None, "used outside of `async with`"
+        if (session := self._session) is None:
+            raise ConfigError("the connection is closed", side=self.side, subject=subject)
         # A signed URL must go out byte for byte as it was signed.
         target = URL(url, encoded=params is None)
         what = subject or _without_query(target)
@@ -190,7 +193,7 @@ class HttpClient:
             async with self._context.throttles.of(host, endpoint).slot() as ticket:
                 self._context.counters.requests += 1
                 with sending(body) as upload:
-                    async with self._session.request(
+                    async with session.request(
                         method,
                         target,
                         params=params,
@@ -208,7 +211,9 @@ class HttpClient:
                                 ticket.rejected(error.retry_after_s)
                             elif isinstance(error, Transient) and _is_of_server(error):
                                 sure = answer.status in GONE or isinstance(error, WebPage)
-                                error.counts = not await self._is_outage(ticket, target, what, sure=sure)
+                                error.counts = not await self._is_outage(
+                                    session, ticket, target, what, sure=sure
+                                )
                             else:
                                 ticket.accepted(small=small)
                             raise error
@@ -237,17 +242,23 @@ class HttpClient:
                 exc=error,
             )
             broke = not isinstance(error, aiohttp.ClientConnectorError)
-            failure.counts = not await self._is_outage(ticket, target, what, sure=True, broke=broke)
+            failure.counts = not await self._is_outage(session, ticket, target, what, sure=True, broke=broke)
             raise failure from error
 
     async def _is_outage(
-        self, ticket: Ticket, target: URL, what: str, *, sure: bool, broke: bool = False
+        self,
+        session: aiohttp.ClientSession,
+        ticket: Ticket,
+        target: URL,
+        what: str,
+        *,
+        sure: bool,
+        broke: bool = False,
     ) -> bool:
         """Note a failure; whether the server itself is gone, which is asked where that is in doubt."""
-        assert self._session is not None, "used outside of `async with`"
         outage = ticket.failed(what, sure=sure, broke=broke)
         if ticket.is_doubtful:
-            there = await is_there(self._session, target, _proxy_of(target, self._proxies))
+            there = await is_there(session, target, _proxy_of(target, self._proxies))
             outage = ticket.witness(is_there=there)
         return outage
 

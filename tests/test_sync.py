@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 import engine
 import engine.sync
+import engine.wandb.api
 from engine.sandbox import Account
 from tests.servers import RunningSandbox, running_sandbox
 from tests.wandb.conftest import ENTITY, run_sdk
@@ -38,8 +40,43 @@ def test_runs_are_a_sequence(api: engine.sync.Api):
     assert [run.id for run in runs] == ["everything", "failed", "empty"]
     assert (len(runs), runs.given) == (3, 3)
     assert (runs[1].id, runs[-1].id, [run.id for run in runs[1:]]) == ("failed", "empty", ["failed", "empty"])
+    assert [run.id for run in runs[-2:]] == [run.id for run in runs[1:3]] == ["failed", "empty"]
+    assert [run.id for run in runs[::-1]] == ["empty", "failed", "everything"]
+    assert runs.unreadable == []
     with pytest.raises(IndexError):
         runs[3]
+
+
+def test_everything_that_awaits_has_a_twin():
+    """Under the same name, or the SDK's."""
+    theirs = {"Run": {"find_file", "last_history_step", "sample", "scan_chunks"}}
+    theirs["Runs"] = {"first", "pages", "samples", "total"}  # runs[0], a loop, histories, len(runs)
+    for name in ("Api", "Run", "Runs"):
+        ours = {each for each in dir(getattr(engine.sync, name)) if not each.startswith("_")}
+        asynchronous = {each for each in dir(getattr(engine.wandb.api, name)) if not each.startswith("_")}
+        assert asynchronous - ours == theirs.get(name, set())
+
+
+def test_arguments_of_the_sdk_that_have_no_use_here_are_taken(api: engine.sync.Api):
+    """As ``lazy``: config and summary come with the list at once (E16)."""
+    runs = api.runs(f"{ENTITY}/trained", include_sweeps=True, lazy=False)
+    assert len(list(runs[0].scan_history(page_size=3, use_cache=False))) == 15
+    assert [project.namespace.project for project in api.projects(ENTITY, per_page=1)] == ["trained", "other"]
+
+
+def test_whole_histories_of_many_runs(api: engine.sync.Api):
+    tables = api.runs(f"{ENTITY}/trained").history_tables(["loss"])
+    assert [(run.id, len(table)) for run, table in tables] == [
+        ("everything", 12),
+        ("failed", 0),
+        ("empty", 0),
+    ]
+
+
+def test_the_last_lines_of_a_console(api: engine.sync.Api):
+    lines = list(api.run(RUN).console_logs())
+    assert list(api.run(RUN).console_logs(last=1)) == lines[-1:]
+    assert all(line.time and line.time.endswith("Z") for line in lines)
 
 
 def test_it_answers_as_the_asynchronous_one_does(api: engine.sync.Api, server: RunningSandbox):
@@ -142,6 +179,8 @@ def test_histories_of_many_runs_are_one_frame(api: engine.sync.Api):
     assert {"loss", "x"} <= set(frame.columns)
     rows = api.runs(f"{ENTITY}/trained").histories(samples=5)
     assert len(rows) == len(frame)
+    with pytest.raises(engine.ConfigError, match="csv"):
+        api.runs(f"{ENTITY}/trained").histories(format="csv")
 
 
 def test_download(api: engine.sync.Api, tmp_path: Path):
@@ -166,6 +205,24 @@ def test_once_closed_it_says_so(server: RunningSandbox):
     api.close()
     with pytest.raises(engine.ConfigError, match="closed"):
         api.run(RUN)
+
+
+def test_what_came_of_an_api_goes_on_without_it(server: RunningSandbox):
+    """Scripts for the SDK write ``wandb.Api().run(path)`` and keep the run alone."""
+
+    def once() -> engine.sync.Api:
+        return engine.sync.Api(base_url=server.url, api_key=server.api_key)
+
+    run, runs = once().run(RUN), once().runs(f"{ENTITY}/trained")
+    file = once().run(RUN).file("data/notes.txt")
+    gc.collect()
+    assert len(list(run.scan_history())) == 15
+    assert (len(runs), [each.id for each in runs]) == (3, ["everything", "failed", "empty"])
+    assert file.read() == b"kept"
+    threads = threading.active_count()
+    del run, runs, file
+    gc.collect()
+    assert threading.active_count() <= threads - 3
 
 
 def test_a_program_that_does_not_close_it_ends(server: RunningSandbox):

@@ -2,7 +2,8 @@
 
 The fields are those of W&B's filters, in both of its spellings: ``config.lr`` or ``config.lr.value``,
 ``summary_metrics.loss`` or ``summary.loss``, ``state``, ``tags``, ``group``, ``display_name``, ``name`` (the
-id of the run, as W&B calls it), ``username``, ``job_type``, ``created_at``; besides ``labels.KEY``.
+id of the run, as W&B calls it), ``username``, ``job_type``, ``created_at``, ``duration`` (seconds); besides
+``labels.KEY``. Times are compared as times, in whichever zone they are written; without one they are UTC.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from engine.errors import ConfigError, Side
 from engine.records import Json, Run
 
 _MISSING: Final = object()
+
+DURATION: Final = "duration"
 
 _FIELDS: Final[Mapping[str, str]] = {
     "id": "id",
@@ -35,12 +38,14 @@ _FIELDS: Final[Mapping[str, str]] = {
     "createdat": "started_at",
     "heartbeatat": "heartbeat_at",
     "exitcode": "exit_code",
+    "duration": DURATION,
 }
 _TIMES: Final = frozenset({"started_at", "heartbeat_at"})
 _MAPPINGS: Final = {
     "config": "config",
     "summary": "summary",
     "summary_metrics": "summary",
+    "summaryMetrics": "summary",
     "labels": "labels",
 }
 
@@ -128,11 +133,15 @@ def _check(asked: Json) -> None:
                 raise ConfigError(f"{name} in a filter takes a list", side=Side.SOURCE)
             for each in wanted:
                 _check(each)
+        elif name == "$not":
+            _check(wanted)
         elif name.startswith("$"):
             raise ConfigError(_unknown(name), side=Side.SOURCE, remedy=_KNOWN)
         else:
-            _path(name)
+            field, _ = _path(name)
             _check_operators(wanted)
+            if field in _TIMES:
+                _moments(wanted)
 
 
 def _check_operators(wanted: Json) -> None:
@@ -174,8 +183,13 @@ def _takes(asked: Mapping[str, Json], run: Run) -> bool:
                 held = any(_takes(each, run) for each in wanted)
             case "$nor":
                 held = not any(_takes(each, run) for each in wanted)
+            case "$not":
+                held = not _takes(wanted, run)
             case _:
-                held = _holds(_value(run, name), wanted if _is_operators(wanted) else {"$eq": wanted})
+                asked_for = _moments(wanted) if _path(name)[0] in _TIMES else wanted
+                held = _holds(
+                    _value(run, name), asked_for if _is_operators(asked_for) else {"$eq": asked_for}
+                )
         if not held:
             return False
     return True
@@ -211,12 +225,43 @@ def _path(name: str) -> tuple[str, str]:
 
 def _value(run: Run, name: str) -> Json:
     field, path = _path(name)
+    if field == DURATION:
+        end = run.ended_at or run.heartbeat_at
+        return _MISSING if end is None or run.started_at is None else (end - run.started_at) / 1000
     value = getattr(run, field)
     if path:
         return _inside(value or {}, path)
-    if field in _TIMES and value is not None:
-        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")[:-6]
-    return _MISSING if value is None else value
+    if value is None:
+        return _MISSING
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _moments(wanted: Json) -> Json:
+    """Times in what is asked of one, in milliseconds as runs have them.
+
+    Raises:
+        ConfigError: a text is no time, or is to be matched.
+    """
+    if isinstance(wanted, Mapping):
+        if "$regex" in wanted:
+            raise ConfigError(
+                "a time in a filter is compared, not matched", side=Side.SOURCE, remedy="use $gte and $lt"
+            )
+        return {name: each if name == "$exists" else _moments(each) for name, each in wanted.items()}
+    if isinstance(wanted, list):
+        return [_moments(each) for each in wanted]
+    if not isinstance(wanted, str):
+        return wanted
+    try:
+        moment = datetime.fromisoformat(wanted)
+    except ValueError as error:
+        raise ConfigError(
+            f"{wanted!r} in a filter is no time",
+            side=Side.SOURCE,
+            remedy="write 2026-01-31T12:00:00Z",
+            exc=error,
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
 
 
 def _inside(values: Json, path: str) -> Json:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, Final, Self
 
 import pyarrow as pa
@@ -92,19 +92,26 @@ class RowWriter:
     Args:
         run_id: of the run whose rows these are; None if they are of several.
         times: keys whose integers are milliseconds since 1970.
+        always: keys that have a column, of these types, even if no row has them; they come first.
 
     Which columns there are is only known at the end, so rows wait until then: in memory, or in a temporary
     file if they are many.
     """
 
     def __init__(
-        self, path: Path, run_id: str | None, spool: Path, *, times: frozenset[str] = frozenset()
+        self,
+        path: Path,
+        run_id: str | None,
+        spool: Path,
+        *,
+        times: frozenset[str] = frozenset(),
+        always: Mapping[str, type] = MappingProxyType({}),
     ) -> None:
         self._path = path
         self._run = None if run_id is None else shown(run_id)
         self._times = times
         self._spool_dir = spool
-        self._types: dict[str, set[type]] = {}
+        self._types: dict[str, set[type]] = {key: {kind} for key, kind in always.items()}
         self._window: list[dict[str, Json]] = []
         self._cells = 0
         self._spool: IO[bytes] | None = None

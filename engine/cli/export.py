@@ -13,6 +13,7 @@ from engine.cli import arguments
 from engine.cli import selecting as asked
 from engine.cli.loop import run_async
 from engine.cli.migrate import transfer
+from engine.errors import ConfigError
 from engine.export.choosing import Choice
 from engine.export.rendering import Form, check, made_of, render
 from engine.transfer.engine import Engine
@@ -92,13 +93,15 @@ def export(
     3 could not go on · 130 interrupted
     """
     check(format)
+    _make(out)
     # No source but these takes a JSON object for a filter; to all others we can do it ourselves.
     local = filter is not None and filter.lstrip().startswith("{") and source.startswith("mlflow:")
     origin = asked.source_of(
         source, key_variable=source_api_key_env, parse_params=parse_params, artifact_root=artifact_root
     )
+    choice = None
     if keys or local:
-        origin = Choice(origin, keys=keys or None, filter_text=filter if local else None)
+        origin = choice = Choice(origin, keys=keys or None, filter_text=filter if local else None)
     options = Options(
         selection=asked.selection(
             experiment=experiment,
@@ -126,9 +129,22 @@ def export(
 
     async def both() -> int:
         status = await transfer(engine, console, json=json)
+        if choice is not None and choice.missed and engine.result.runs_done:
+            told = ", ".join(sorted(choice.missed))
+            console.print(f"[yellow]no history that was read has[/] {told}", highlight=False)
         if status in (0, 1):
             await render(out, format)
             console.print(f"{out} holds the archive and {', '.join(made_of(format))}", highlight=False)
         return status
 
     raise typer.Exit(run_async(both))
+
+
+def _make(out: Path) -> None:
+    """The directory, so that the state in it is not the first that finds out."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{out} cannot be made: {error.strerror}", remedy="give another directory with --out", exc=error
+        ) from error

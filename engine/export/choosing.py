@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from engine.archive.filters import Filter
 from engine.fingerprints import fingerprint
+from engine.nested import NOTHING, value_at
 from engine.protocols import LogSource, Source, Unreadable
 from engine.records import (
     Artifact,
@@ -20,6 +21,7 @@ from engine.records import (
     ConsoleLines,
     HistoryChunk,
     HistoryRows,
+    Json,
     MetricPoints,
     Project,
     Run,
@@ -29,8 +31,8 @@ from engine.records import (
 )
 from engine.transfer.context import Context
 
-AXES: Final = ("_step", "_runtime", "_timestamp")
-"""Of the rows that are taken, these come along."""
+AXES: Final = frozenset({"_step", "_runtime", "_timestamp"})
+"""Every row has them: they come along, and make no row wanted beside other keys."""
 
 
 class Choice:
@@ -40,6 +42,9 @@ class Choice:
         source: what is chosen from.
         keys: of histories; points of other keys are left out, and rows that have none of them. None: all.
         filter_text: which runs, as ``engine.archive.filters`` has it; None: as the source does it.
+
+    Attributes:
+        missed: those of ``keys`` that no history had that was read.
     """
 
     def __init__(
@@ -47,6 +52,9 @@ class Choice:
     ) -> None:
         self._source = source
         self._keys = None if keys is None else frozenset(keys)
+        self._deciding = ((self._keys or frozenset()) - AXES) or self._keys
+        self._dotted = sorted(key for key in self._keys or () if "." in key)
+        self.missed = self._keys or frozenset()
         self._filter_text = filter_text
         self._filter = None if filter_text is None else Filter.of(filter_text)
         self.uri = source.uri
@@ -93,18 +101,25 @@ class Choice:
                     )
                     batch = chunk.batch.filter(wanted)
                     if batch.num_rows:
+                        self.missed -= set(batch.column("key").unique().to_pylist())
                         yield MetricPoints(batch=batch)
                 elif rows := self._rows(chunk):
                     yield HistoryRows(first=given, rows=rows)
                     given += len(rows)
 
-    def _rows(self, chunk: HistoryRows) -> list[dict[str, object]]:
+    def _rows(self, chunk: HistoryRows) -> list[dict[str, Json]]:
         assert self._keys is not None
-        return [
-            {key: value for key, value in row.items() if key in self._keys or key in AXES}
-            for row in chunk.rows
-            if not self._keys.isdisjoint(row)
-        ]
+        assert self._deciding is not None
+        rows = []
+        for row in chunk.rows:
+            kept = {key: value for key, value in row.items() if key in self._keys or key in AXES}
+            for key in self._dotted:
+                if (value := value_at(row, key)) is not NOTHING:
+                    kept[key] = value
+            if not self._deciding.isdisjoint(kept):
+                self.missed -= kept.keys()
+                rows.append(kept)
+        return rows
 
     async def system_metrics(self, run: Run) -> AsyncGenerator[HistoryRows]:
         if isinstance(self._source, LogSource):

@@ -26,7 +26,9 @@ from engine.archive.points import COLUMNS, read_points
 from engine.archive.rows import RowWriter, read_rows
 from engine.archive.source import ArchiveSource, Located
 from engine.errors import ConfigError
+from engine.export.run_table import COLUMNS as RUN_COLUMNS
 from engine.export.run_table import TIMES, row_of
+from engine.export.united import one_table
 from engine.records import Json, Run, Selection
 from engine.transfer.context import Context
 
@@ -95,7 +97,7 @@ async def _runs(source: ArchiveSource, work: Path) -> Any:
     """Write the run table and the guide's tables, and tell where the histories are."""
     (work / "projects").mkdir()
     (work / "runs.jsonl").touch()
-    with RowWriter(work / RUNS, None, work, times=TIMES) as table:
+    with RowWriter(work / RUNS, None, work, times=TIMES, always=RUN_COLUMNS) as table:
         async with source.open(Context(spool=work)):
             async for project in source.projects(EVERYTHING):
                 number = 0
@@ -222,13 +224,12 @@ def _strict(value: Json) -> Json:
 def _duckdb(work: Path, made: Path, runs: list[_Kept]) -> None:
     import duckdb
 
-    files: dict[str, list[str]] = {}
+    files: dict[str, list[Path]] = {}
     for _, name, path in _tables(runs):
-        files.setdefault(name.replace("-", "_"), []).append(str(path))
-    files["runs"] = [str(work / RUNS)]
+        files.setdefault(name.replace("-", "_"), []).append(path)
+    files["runs"] = [work / RUNS]
     with duckdb.connect(str(made / "export.duckdb")) as database:
         for name, paths in files.items():
-            database.execute(
-                f"CREATE TABLE {name} AS SELECT * FROM read_parquet(?, union_by_name = true)",  # noqa: S608 - our names
-                [paths],
-            )
+            database.register("arriving", one_table(paths))
+            database.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")  # noqa: S608 - our names
+            database.unregister("arriving")

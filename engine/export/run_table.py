@@ -10,24 +10,33 @@ from engine.records import Json, Run
 
 TIMES: Final = frozenset({"started_at", "ended_at", "heartbeat_at"})
 
-_PLAIN: Final = (
-    "id",
-    "name",
-    "state",
-    "group",
-    "job_type",
-    "user",
-    "host",
-    "notes",
-    "sweep",
-    "parent_id",
-    "exit_code",
-    "started_at",
-    "ended_at",
-    "heartbeat_at",
-    "url",
-    "deleted",
-)
+_PLAIN: Final[Mapping[str, type]] = {
+    "id": str,
+    "name": str,
+    "state": str,
+    "group": str,
+    "job_type": str,
+    "user": str,
+    "host": str,
+    "notes": str,
+    "sweep": str,
+    "parent_id": str,
+    "exit_code": int,
+    "started_at": int,
+    "ended_at": int,
+    "heartbeat_at": int,
+    "url": str,
+    "deleted": bool,
+}
+_CODE: Final = ("program", "commit", "remote")
+_WHOLE: Final = ("config_json", "summary_json", "extra_json")
+
+COLUMNS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("entity", "project"), str),
+    **_PLAIN,
+    **dict.fromkeys(("tags", *_CODE, *_WHOLE), str),
+}
+"""What every table has, whatever its runs have, and of what type its values are."""
 
 
 def row_of(run: Run) -> dict[str, Json]:
@@ -43,7 +52,7 @@ def row_of(run: Run) -> dict[str, Json]:
         if value is not None:
             row[name] = str(value) if name == "state" else value
     row["tags"] = dumps(list(run.tags))
-    for name in ("program", "commit", "remote"):
+    for name in _CODE:
         if (value := getattr(run.code, name)) is not None:
             row[name] = value
     for prefix, values in (("config", run.config), ("summary", run.summary or {}), ("labels", run.labels)):

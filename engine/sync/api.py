@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 from engine.errors import ConfigError
@@ -19,6 +18,8 @@ _OVERRIDES = ("base_url", "entity", "project")
 
 class Api:
     """W&B's public API; see ``engine.Api``. Open from the start; ``close`` it, use ``with``, or let it go.
+
+    Let go, it stays open for as long as there is a run, a file or a list of it.
 
     Args:
         overrides: ``base_url``, ``entity`` and ``project`` in a dict, as the SDK takes them.
@@ -46,18 +47,16 @@ class Api:
             project=project or given.get("project"),
             timeout=timeout,
         )
-        self._loop = Loop()
-        # Also when it is forgotten, and when the program ends.
-        self._closing = weakref.finalize(self, _close, self._loop, self._api)
+        self._loop = Loop(self._api.__aexit__)
         try:
             self._loop.run(self._api.__aenter__())
         except BaseException:
-            self._closing()
+            self._loop.close()
             raise
 
     def close(self) -> None:
         """Close connections and end the thread; may be called again."""
-        self._closing()
+        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -89,29 +88,41 @@ class Api:
         filters: Mapping[str, Json] | None = None,
         order: str = "+created_at",
         per_page: int = 50,
+        include_sweeps: bool = False,  # noqa: ARG002 - `run.sweep` asks when it is read
+        lazy: bool = True,  # noqa: ARG002 - config and summary always come with the list
     ) -> Runs:
         """The runs of a project."""
         return Runs(self._loop, self._api.runs(path, filters, order, per_page))
 
-    def projects(self, entity: str | None = None) -> list[Project]:
+    def projects(
+        self,
+        entity: str | None = None,
+        per_page: int = 200,  # noqa: ARG002 - all come at once
+    ) -> list[Project]:
         """The projects of an entity."""
         return self._loop.run(self._api.projects(entity))
+
+    def registries(self, entity: str | None = None) -> list[Project]:
+        """The registries of the organisations of an entity, each a project."""
+        return self._loop.run(self._api.registries(entity))
 
     def sweep(self, path: str) -> Sweep:
         """A sweep."""
         return Sweep(self._loop, self._loop.run(self._api.sweep(path)))
 
-    def sweeps(self, path: str = "") -> Iterator[Sweep]:
+    def sweeps(self, path: str = "", per_page: int = 50) -> Iterator[Sweep]:
         """The sweeps of a project."""
-        return (Sweep(self._loop, one) for one in self._loop.iterate(self._api.sweeps(path)))
+        return (Sweep(self._loop, one) for one in self._loop.iterate(self._api.sweeps(path, per_page)))
 
     def artifact(self, name: str, type: str | None = None) -> Artifact:  # noqa: A002 - the SDK's spelling
         """A version of an artifact."""
         return Artifact(self._loop, self._loop.run(self._api.artifact(name, type)))
 
-    def artifacts(self, type_name: str, name: str, per_page: int = 100) -> Iterator[Artifact]:
-        """The versions of a collection, the newest first."""
-        found = self._loop.iterate(self._api.artifacts(type_name, name, per_page))
+    def artifacts(
+        self, type_name: str, name: str, per_page: int = 100, *, tags: Sequence[str] | None = None
+    ) -> Iterator[Artifact]:
+        """The versions of a collection, the newest first; with ``tags`` those that have all of them."""
+        found = self._loop.iterate(self._api.artifacts(type_name, name, per_page, tags=tags))
         return (Artifact(self._loop, one) for one in found)
 
     def artifact_collections(self, path: str = "", type_name: str | None = None) -> Iterator[Collection]:
@@ -128,10 +139,3 @@ class Api:
     ) -> Iterator[asynchronous.Report]:
         """The reports of a project."""
         return self._loop.iterate(self._api.reports(path, name, per_page))
-
-
-def _close(loop: Loop, api: asynchronous.Api) -> None:
-    try:
-        loop.run(api.__aexit__())
-    finally:
-        loop.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from engine.errors import ConfigError
@@ -14,13 +15,20 @@ T = TypeVar("T")
 
 
 class Loop:
-    """Runs coroutines for threads that cannot await."""
+    """Runs coroutines for threads that cannot await, until it is closed or nothing refers to it any more.
 
-    def __init__(self) -> None:
+    Args:
+        last: what is done at its end.
+    """
+
+    def __init__(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that ends without closing its Api ends all the same.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="engine.sync", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="engine.sync", daemon=True)
         self._thread.start()
+        # Runs and files go on working when their Api is forgotten, as in `Api().run(path).file(name)`, so
+        # the end is that of what all of them share. It comes at the end of the program at the latest.
+        self._closing = weakref.finalize(self, _end, self._loop, self._thread, last)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine; interrupting the wait cancels it.
@@ -55,9 +63,29 @@ class Loop:
                 self.run(items.aclose())
 
     def close(self) -> None:
-        """Stop, and wait until it has."""
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Do what is to be done last, and stop; may be called again."""
+        self._closing()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _end(
+    loop: asyncio.AbstractEventLoop,
+    thread: threading.Thread,
+    last: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    if threading.current_thread() is thread:
+        # Garbage is collected in any thread, and this one cannot wait for itself.
+        ending = loop.create_task(last())
+        ending.add_done_callback(lambda _: loop.stop())
+        return
+    try:
+        result_of(asyncio.run_coroutine_threadsafe(last(), loop))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()

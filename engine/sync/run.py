@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.records import ConsoleLine, Json
 from engine.sync.loop import Loop
-from engine.sync.things import Artifact, File
+from engine.sync.things import Artifact, File, Sweep
 from engine.wandb.api import run as asynchronous
 from engine.wandb.api.fields import RunFields
 from engine.wandb.api.sampling import Row
@@ -73,6 +73,7 @@ class Run(RunFields):
         page_size: int = 1000,  # noqa: ARG002 - pages go by the size of rows
         min_step: int = 0,
         max_step: int | None = None,
+        use_cache: bool = True,  # noqa: ARG002 - there is none
         *,
         require_all: bool = False,
     ) -> Iterator[Row]:
@@ -84,6 +85,14 @@ class Run(RunFields):
     def history_table(self, keys: Sequence[str] | None = None, *, require_all: bool = False) -> HistoryTable:
         """The whole history as an Arrow table."""
         return self._loop.run(self._run.history_table(keys, require_all=require_all))
+
+    def scan_system_metrics(self) -> Iterator[Row]:
+        """Every row of the system metrics that the server gives."""
+        return self._loop.iterate(self._run.scan_system_metrics())
+
+    def history_keys(self) -> dict[str, Json]:
+        """What the server knows of the keys of the history."""
+        return self._loop.run(self._run.history_keys())
 
     @property
     def system_metrics(self) -> dict[str, Json]:
@@ -117,13 +126,23 @@ class Run(RunFields):
         """The environment it ran in; None if it has none."""
         return self._loop.run(self._run.metadata.ask())
 
+    @property
+    def sweep(self) -> Sweep | None:
+        """The sweep that started it; None if none did."""
+        found = self._loop.run(self._run.sweep.ask())
+        return None if found is None else Sweep(self._loop, found)
+
     def command(self) -> list[str] | None:
         """The command line that started it; None if that is not known."""
         return self._loop.run(self._run.command())
 
-    def console_logs(self) -> Iterator[ConsoleLine]:
-        """What it wrote to its console."""
-        return self._loop.iterate(self._run.console_logs())
+    def console_logs(
+        self,
+        per_page: int = 1000,  # noqa: ARG002 - as many as the server gives at once
+        last: int | None = None,
+    ) -> Iterator[ConsoleLine]:
+        """What it wrote to its console, or the ``last`` lines of it."""
+        return self._loop.iterate(self._run.console_logs(last))
 
     def logged_artifacts(self, per_page: int = 100) -> Iterator[Artifact]:
         """The versions that it made."""

@@ -13,9 +13,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from engine.errors import ConfigError
+from engine.wandb.jsontext import without_passwords
 from engine.wandb.names import is_project_name
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
@@ -46,13 +47,7 @@ def parse(rest: str, environ: Mapping[str, str] | None = None) -> Location:
     """
     environ = os.environ if environ is None else environ
     if rest.startswith(("http://", "https://")):
-        split = urlsplit(rest)
-        if not split.hostname:
-            raise ConfigError(f"wandb:{rest} has no host", remedy="write wandb:https://host/entity/project")
-        if split.username is not None or split.password is not None:
-            raise ConfigError(
-                "a W&B URI does not take credentials", remedy="set WANDB_API_KEY or use netrc instead"
-            )
+        split = _address(rest)
         base, path = api_url(f"{split.scheme}://{split.netloc}"), unquote(split.path)
     else:
         base, path = default_base_url(environ), rest
@@ -66,13 +61,36 @@ def parse(rest: str, environ: Mapping[str, str] | None = None) -> Location:
 
 
 def api_url(url: str) -> str:
-    """The address of the API, given that or the address that a browser shows."""
-    split = urlsplit(url.rstrip("/"))
+    """The address of the API, given that or the address that a browser shows.
+
+    Raises:
+        ConfigError: it is no address of a server.
+    """
+    split = _address(url.rstrip("/"))
     if split.hostname in _APP_HOSTS:
         return "https://api.wandb.ai"
     if split.hostname == _FORGE:
         return f"https://api.{_FORGE}"
     return url.rstrip("/")
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        split = urlsplit(url)
+        is_address = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
+    except ValueError:  # a port or a host that cannot be
+        is_address = False
+    if not is_address:
+        raise ConfigError(
+            f"{without_passwords(url)!r} is no address of a W&B server",
+            remedy="write for example https://wandb.example.com",
+        )
+    if split.username is not None or split.password is not None:
+        raise ConfigError(
+            "the address of a W&B server takes no credentials",
+            remedy="set WANDB_API_KEY or use netrc instead",
+        )
+    return split
 
 
 def default_base_url(environ: Mapping[str, str]) -> str:

@@ -19,7 +19,8 @@ RUN = Run(
     summary={"loss": 3, "text": "b"},
     labels={"release": "yes"},
     tags=("good", "small"),
-    started_at=1_700_000_000_123,
+    started_at=1_700_000_000_123,  # 2023-11-14T22:13:20.123Z
+    ended_at=1_700_000_060_123,
 )
 
 
@@ -45,6 +46,13 @@ RUN = Run(
         {"name": "abc", "display_name": "first", "displayName": "first"},
         {"createdAt": {"$gt": "2023-11-14T00:00:00"}},
         {"created_at": {"$lt": "2023-11-15"}},
+        {"created_at": {"$gt": "2023-11-14T22:13:20Z", "$lt": "2023-11-14T22:13:20.2"}},
+        {"created_at": {"$gte": "2023-11-14T23:13:20.123+01:00", "$lt": "2023-11-14T23:13:21+01:00"}},
+        {"heartbeat_at": {"$exists": False}},
+        {"duration": {"$gte": 59, "$lte": 60}},
+        {"summaryMetrics.loss": 3},
+        {"tags": ["good", "small"]},
+        {"$not": {"state": "failed"}},
         {"$or": [{"state": "failed"}, {"tags": "small"}]},
         {"$nor": [{"state": "failed"}]},
         {"summary.loss": {"$not": {"$gt": 5}}},
@@ -64,6 +72,10 @@ def test_it_takes_a_run_that_matches(asked: Any):
         {"$and": [{"state": "finished"}, {"tags": "bad"}]},
         {"summary.loss": {"$not": {"$gt": 2}}},
         {"created_at": {"$lt": "2023-11-14"}},
+        {"created_at": {"$lt": "2023-11-14T23:00:00+01:00"}},
+        {"duration": {"$gt": 60}},
+        {"tags": ["small"]},
+        {"$not": {"tags": "good"}},
     ],
 )
 def test_it_leaves_out_a_run_that_does_not(asked: Any):
@@ -81,6 +93,9 @@ def test_it_leaves_out_a_run_that_does_not(asked: Any):
         ('{"$or": {}}', "takes a list"),
         ('{"tags": {"$in": "a"}}', "takes a list"),
         ('{"tags": {"$regex": "("}}', "regular expression"),
+        ('{"$not": []}', "not an object"),
+        ('{"created_at": {"$gt": "yesterday"}}', "no time"),
+        ('{"created_at": {"$regex": "^2023"}}', "compared, not matched"),
     ],
 )
 def test_a_filter_that_cannot_be_is_refused_before_anything_starts(text: str, said: str):

@@ -325,6 +325,11 @@ def test_get_the_runs_of_a_sweep(api: engine.sync.Api, sdk: wandb.Api, sweep_pat
     assert sorted(run.id for run in ours.runs) == sorted(run.id for run in theirs.runs)
     assert (ours.id, ours.order, ours.config["method"]) == (theirs.id, theirs.order, "grid")
     assert [sweep.id for sweep in api.sweeps(PATH)] == [ours.id]
+    assert (ours.url, ours.path) == (theirs.url, theirs.path)
+    swept = next(iter(ours.runs)).sweep
+    assert swept is not None
+    assert swept.id == ours.id
+    assert api.run(FOO).sweep is None
 
 
 def test_get_the_best_run_of_a_sweep(api: engine.sync.Api, sdk: wandb.Api, sweep_path: str):
@@ -364,6 +369,7 @@ def test_read_a_report(api: engine.sync.Api, sdk: wandb.Api):
     assert {block["type"] for block in ours.blocks} == {"heading", "paragraph", "panel-grid"}
     assert len(ours.sections) == 1
     assert (ours.url, ours.updated_at) == (theirs.url, theirs.updated_at)
+    assert (ours.display_name, ours.assets) == (theirs.display_name, ())
 
 
 def test_get_the_latest_git_commit(api: engine.sync.Api, sdk: wandb.Api):

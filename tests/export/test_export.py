@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.errors import ConfigError
 from tests.stores import Store, ordinary_store, sqlite_store
 
 POINTS = 505
@@ -104,6 +105,31 @@ def test_only_the_keys_that_were_asked_for(store: Store, tmp_path: Path):
     export(store, tmp_path / "out", "--keys", "loss")
     found = pl.read_parquet(tmp_path / "out/projects/*/points/*.parquet")
     assert set(found["key"]) == {"loss"}
+
+
+def test_a_key_that_no_history_has_is_told(store: Store, tmp_path: Path):
+    assert "no history that was read has\x20losss\n" in export(
+        store, tmp_path / "out", "--keys", "losss", "--keys", "loss"
+    )
+
+
+def test_the_run_table_has_its_columns_though_no_run_has_anything(store: Store, tmp_path: Path):
+    export(store, tmp_path / "out", "--limit", "0", "--format", "duckdb")
+    runs = pd.read_parquet(tmp_path / "out/runs.parquet")
+    assert len(runs) == 0
+    assert {"id", "name", "state", "group", "started_at", "tags", "commit", "config_json"} <= set(
+        runs.columns
+    )
+    assert runs["started_at"].dtype == "datetime64[ms, UTC]"
+    with duckdb.connect(str(tmp_path / "out/export.duckdb"), read_only=True) as database:
+        assert database.sql("SELECT count(id) FROM runs").fetchall() == [(0,)]
+
+
+def test_where_nothing_can_be_written_is_told_by_the_option_that_names_it(store: Store, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    done = CliRunner().invoke(app, ["export", f"mlflow:{store.uri}", "--out", str(tmp_path / "file")])
+    assert isinstance(done.exception, ConfigError)
+    assert "--out" in str(done.exception)
 
 
 def test_a_mongo_filter_chooses_among_runs_of_mlflow(store: Store, tmp_path: Path):

@@ -35,7 +35,15 @@ def test_a_uri_names_server_entity_and_project(rest: str, location: Location):
 
 
 @pytest.mark.parametrize(
-    "rest", ["team/project/more", "team/a#b", "https:///team", "https://u:secret@host/team"]
+    "rest",
+    [
+        "team/project/more",
+        "team/a#b",
+        "https:///team",
+        "https://u:secret@host/team",
+        "https://u:secret@host:99999/team",
+        "http://[::1/team",
+    ],
 )
 def test_what_cannot_be_a_destination_is_refused(rest: str):
     with pytest.raises(ConfigError) as refused:
@@ -50,6 +58,15 @@ def test_the_server_is_found_as_the_sdk_finds_it(tmp_path: Path):
     assert parse("team", {}).base_url == "http://from-login:1"
     assert parse("team", {"WANDB_BASE_URL": "http://from-env:2/"}).base_url == "http://from-env:2"
     assert parse("http://explicit:3/team", {"WANDB_BASE_URL": "http://env"}).base_url == "http://explicit:3"
+
+
+@pytest.mark.parametrize(
+    "url", ["host", "ftp://host", "http://", "http://host:99999", "http://u:secret@host"]
+)
+def test_what_is_no_address_of_a_server_is_refused(url: str):
+    with pytest.raises(ConfigError) as refused:
+        parse("team", {"WANDB_BASE_URL": url})
+    assert "secret" not in str(refused.value)
 
 
 def test_a_location_is_written_as_it_was_read():

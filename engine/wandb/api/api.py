@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,9 @@ from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
 from engine.wandb.api.sweeps import Sweep, find_sweep, list_sweeps
 from engine.wandb.client import connect
+from engine.wandb.collections.registries import organization_entities
+from engine.wandb.documents import ORGANIZATIONS
+from engine.wandb.reading.portfolios import REGISTRY
 from engine.wandb.reading.projects import list_projects
 
 PATIENCE_S = 60.0
@@ -48,7 +51,7 @@ class Api:
         timeout: seconds that the server may be silent; None for ``WANDB_HTTP_TIMEOUT`` or a minute.
 
     Raises:
-        ConfigError: on entering: there are no credentials.
+        ConfigError: the address or the timeout makes no sense; on entering: there are no credentials.
         AuthError: on entering: the server does not know them.
     """
 
@@ -65,7 +68,7 @@ class Api:
         self._api_key = api_key
         self._entity = entity or os.environ.get("WANDB_ENTITY") or None
         self._project = project or os.environ.get("WANDB_PROJECT") or None
-        self._timeout_s = _timeout() if timeout is None else float(timeout)
+        self._timeout_s = _timeout(timeout)
         self._session: Session | None = None
         self._open = AsyncExitStack()
 
@@ -151,12 +154,33 @@ class Api:
 
     @raising_comm_errors
     async def projects(self, entity: str | None = None) -> list[Project]:
-        """The projects of an entity, the oldest first."""
-        session = self._on
-        entity = entity or session.defaults.entity
+        """The projects of an entity, the oldest first.
+
+        Raises:
+            ConfigError: there is no such entity.
+        """
+        return await list_projects(self._on.client, self._on.identity, self._entity_of(entity))
+
+    @raising_comm_errors
+    async def registries(self, entity: str | None = None) -> list[Project]:
+        """The registries of the organisations of an entity.
+
+        Each is a project: ``artifact_collections(str(registry.namespace))`` gives its collections.
+        """
+        session, asked = self._on, self._entity_of(entity)
+        data = await session.client.graphql(ORGANIZATIONS, {"entity": asked}, f"organisations of {asked}")
+        found = [
+            project
+            for owner in organization_entities(data).values()
+            for project in await list_projects(session.client, session.identity, owner)
+        ]
+        return [project for project in found if project.namespace.project.startswith(REGISTRY)]
+
+    def _entity_of(self, given: str | None) -> str:
+        entity = given or self._on.defaults.entity
         if not entity:
             raise ConfigError("no entity is given, and this account has no default one")
-        return await list_projects(session.client, session.identity, entity)
+        return entity
 
     # --- sweeps
 
@@ -186,11 +210,20 @@ class Api:
         return await versions.find_artifact(session, namespace, named, type)
 
     def artifacts(
-        self, type_name: str, name: str, per_page: int = versions.PER_PAGE
+        self,
+        type_name: str,
+        name: str,
+        per_page: int = versions.PER_PAGE,
+        *,
+        tags: Sequence[str] | None = None,
     ) -> AsyncGenerator[Artifact]:
-        """The versions of a collection, ``entity/project/collection``, the newest first."""
+        """The versions of a collection, ``entity/project/collection``, the newest first.
+
+        Args:
+            tags: only versions that have all of them.
+        """
         namespace, named = paths.artifact_of(name, self._on.defaults)
-        return versions.versions_of(self._on, namespace, type_name, named.partition(":")[0], per_page)
+        return versions.versions_of(self._on, namespace, type_name, named.partition(":")[0], per_page, tags)
 
     def artifact_collections(
         self, path: str = "", type_name: str | None = None
@@ -211,11 +244,13 @@ class Api:
         return list_reports(self._on, paths.project_of(path, self._on.defaults), name, per_page)
 
 
-def _timeout() -> float:
-    given = os.environ.get("WANDB_HTTP_TIMEOUT")
+def _timeout(given: float | None) -> float:
+    name = "the timeout" if given is not None else "WANDB_HTTP_TIMEOUT"
+    value = os.environ.get("WANDB_HTTP_TIMEOUT") if given is None else given
     try:
-        return float(given) if given else READ_TIMEOUT_S
-    except ValueError as error:
-        raise ConfigError(
-            f"WANDB_HTTP_TIMEOUT is {given!r}, which is no number of seconds", exc=error
-        ) from error
+        seconds = READ_TIMEOUT_S if value in (None, "") else float(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} is {value!r}, which is no number of seconds", exc=error) from error
+    if not seconds > 0:
+        raise ConfigError(f"{name} is {value!r} seconds", remedy="give a time above zero")
+    return seconds

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 
@@ -15,12 +16,15 @@ from engine.records import Artifact as ArtifactRecord
 from engine.records import ArtifactEntry, Json, Namespace, RunRef
 from engine.records import Run as RunRecord
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.saving import is_there, place, save, taken
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
+from engine.wandb.api.update import checked_tags
 from engine.wandb.reading.artifacts import artifact_of, list_entries, read_entry
 from engine.wandb.reading.pages import address, of_run, pages
+from engine.wandb.reading.runs import project_url
 from engine.wandb.reading.values import parse_object
 
 PER_PAGE = 100
@@ -100,6 +104,15 @@ class Artifact:
     @property
     def file_count(self) -> int:
         return int(self._node["fileCount"])
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser shows it; None if its project is gone."""
+        if self.is_orphaned:
+            return None
+        parts = (self.type, self.collection, self.version)
+        shown = "/".join(quote(part, safe="") for part in parts)
+        return f"{project_url(self._session.client.base_url, self.record.namespace)}/artifacts/{shown}"
 
     @property
     def created_at(self) -> str:
@@ -232,7 +245,7 @@ async def artifacts_of_run(
 ) -> AsyncGenerator[Artifact]:
     """The versions that a run made or read."""
     subject, client = f"artifacts of run {run.id}", session.client
-    variables = {**address(run), "perPage": per_page, "withTags": _with_tags(session)}
+    variables = {**address(run), "perPage": page_size(per_page), "withTags": _with_tags(session)}
     found = pages(
         client, document, variables, lambda data: of_run(data, subject, client)["artifacts"], subject
     )
@@ -244,15 +257,21 @@ async def artifacts_of_run(
 
 @streaming_comm_errors
 async def versions_of(
-    session: Session, namespace: Namespace, kind: str, collection: str, per_page: int
+    session: Session,
+    namespace: Namespace,
+    kind: str,
+    collection: str,
+    per_page: int,
+    tags: Sequence[str] | None = None,
 ) -> AsyncGenerator[Artifact]:
-    """The finished versions of a collection, the newest first."""
+    """The finished versions of a collection that have all of these tags, the newest first."""
+    wanted = frozenset(checked_tags(tags or ()))
     variables = {
         "entity": namespace.entity,
         "project": namespace.project,
         "type": kind,
         "collection": collection,
-        "perPage": per_page,
+        "perPage": page_size(per_page),
         "filters": '{"state":"COMMITTED"}',
         "withTags": _with_tags(session),
     }
@@ -267,7 +286,9 @@ async def versions_of(
     async with aclosing(found):
         async for page in found:
             for node in page:
-                yield Artifact(session, node, collection)
+                version = Artifact(session, node, collection)
+                if wanted <= set(version.tags):
+                    yield version
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +320,13 @@ class Collection:
 async def list_collections(
     session: Session, namespace: Namespace, kind: str | None
 ) -> AsyncGenerator[Collection]:
-    """The collections of a project, of one type or of all."""
+    """The collections of a project, of one type or of all.
+
+    Raises:
+        NotFound: there is no such project, or no such type in it.
+    """
     variables = {"entity": namespace.entity, "project": namespace.project, "perPage": PER_PAGE}
+    none = True
     found = pages(
         session.client,
         documents.COLLECTIONS,
@@ -312,7 +338,12 @@ async def list_collections(
         async for page in found:
             for node in page:
                 if kind is None or node["defaultArtifactType"]["name"] == kind:
+                    none = False
                     yield _collection(session, namespace, node)
+    if none and kind is not None and kind not in [each async for each in list_types(session, namespace)]:
+        raise NotFound(
+            f"there is no type {kind!r}", side=session.client.side, subject=f"collections of {namespace}"
+        )
 
 
 def _collection(session: Session, namespace: Namespace, node: Mapping[str, Json]) -> Collection:

@@ -37,8 +37,23 @@ class _Told(CommError):
         return type(self).__mro__[1].__name__
 
 
+# What usually helps is said in other words than to somebody who transfers: there is no command to run again.
+
+
+class AnsweredError(CommError):
+    """The server answered, and the answer is a permanent refusal or makes no sense."""
+
+    usual_remedy = None
+
+    @property
+    def kind(self) -> str:
+        return CommError.__name__
+
+
 class MissingError(NotFound, _Told):
     """The object is not there."""
+
+    usual_remedy = "is it spelled right, was it deleted, or may this key not see it?"
 
 
 class RefusedError(AuthError, _Told):
@@ -52,9 +67,13 @@ class ConflictError(Conflict, _Told):
 class ThrottledError(RateLimited, _Told):
     """The server asked for less traffic."""
 
+    usual_remedy = "ask again later"
+
 
 class PassingError(Transient, _Told):
     """It may succeed if tried again."""
+
+    usual_remedy = "ask again later"
 
 
 class LackingError(Unsupported, _Told):
@@ -64,12 +83,15 @@ class LackingError(Unsupported, _Told):
 class DamagedError(IntegrityError, _Told):
     """Bytes do not agree with their digest or length."""
 
+    usual_remedy = "ask again; if it stays so, something on the way alters bytes"
+
 
 class GoneError(Outage, _Told):
     """The server is away for longer than is worth waiting."""
 
 
 _KINDS: dict[type[EngineError], type[CommError]] = {
+    CommError: AnsweredError,
     NotFound: MissingError,
     AuthError: RefusedError,
     Conflict: ConflictError,
@@ -82,8 +104,8 @@ _KINDS: dict[type[EngineError], type[CommError]] = {
 
 
 def as_comm_error(error: EngineError) -> CommError:
-    """The same error as a ``CommError``; its ``exc`` is what it came from, or else the error itself."""
-    if isinstance(error, CommError):
+    """The same error as one of this module; its ``exc`` is what it came from, or else the error itself."""
+    if isinstance(error, _Told | AnsweredError):
         return error
     kind = next(known for known in _KINDS if isinstance(error, known))
     told = _KINDS[kind].__new__(_KINDS[kind], *error.args)
@@ -97,7 +119,7 @@ def comm_errors() -> Generator[None]:
     """Within it, what a server answers is raised as a ``CommError``."""
     try:
         yield
-    except (ConfigError, CommError):
+    except (ConfigError, _Told, AnsweredError):
         raise
     except EngineError as error:
         raise as_comm_error(error) from error

@@ -14,8 +14,8 @@ from engine.wandb.reading.values import parse_object
 
 _FINAL = frozenset({"finished", "failed", "crashed", "killed"})
 
-
-_INTERNAL = ("_wandb", "wandb_version")
+INTERNAL = ("_wandb", "wandb_version")
+"""What W&B's client keeps in a config beside the values of the user."""
 
 
 def unwrapped(stored: Mapping[str, Json]) -> dict[str, Json]:
@@ -23,7 +23,7 @@ def unwrapped(stored: Mapping[str, Json]) -> dict[str, Json]:
     return {
         key: entry["value"]
         for key, entry in stored.items()
-        if key not in _INTERNAL and isinstance(entry, dict) and "value" in entry
+        if key not in INTERNAL and isinstance(entry, dict) and "value" in entry
     }
 
 

@@ -16,6 +16,7 @@ from engine.records import Run as RunRecord
 from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb import documents as writing
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import raising_comm_errors
 from engine.wandb.api.saving import is_there, place, save, taken
 from engine.wandb.api.session import Session
@@ -125,11 +126,11 @@ async def find_file(session: Session, run: RunRecord, name: str) -> File:
     """One file.
 
     Raises:
-        NotFound: there is none of this name; the server itself answers with an empty one.
+        NotFound: there is none of this name.
     """
     async with aclosing(list_files(session, run, [name], None, 1)) as files:
         async for file in files:
-            if file.name == name and file.updated_at is not None:
+            if file.name == name:
                 return file
     raise NotFound(
         "the run has no such file", side=session.client.side, subject=f"file {name} of run {run.id}"
@@ -139,11 +140,22 @@ async def find_file(session: Session, run: RunRecord, name: str) -> File:
 async def list_files(
     session: Session, run: RunRecord, names: Sequence[str] | None, pattern: str | None, per_page: int
 ) -> AsyncGenerator[File]:
-    """The files of these names or of this SQL ``LIKE`` pattern, or all."""
+    """The files of these names or of this SQL ``LIKE`` pattern, or all.
+
+    Raises:
+        ConfigError: what is asked for makes no sense.
+    """
     if names and pattern:
         raise ConfigError("files are chosen by names or by a pattern, not by both")
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
+        raise ConfigError(f"names must be a list of texts, not {names!r}", remedy='for example ["model.h5"]')
     subject, client = f"files of run {run.id}", session.client
-    variables = {**address(run), "perPage": per_page, "names": list(names or ()), "pattern": pattern}
+    variables = {
+        **address(run),
+        "perPage": page_size(per_page),
+        "names": list(names or ()),
+        "pattern": pattern,
+    }
     found: list[Mapping[str, Json]] = []
 
     def connection(data: Json) -> Mapping[str, Json]:
@@ -154,7 +166,9 @@ async def list_files(
     async with aclosing(pages(client, documents.FILES, variables, connection, subject)) as listed:
         async for page in listed:
             for node in page:
-                yield File(session, run, node, found[0].get("projectId"))
+                # Of a name that it does not have, the server tells as of an empty file, but without a time.
+                if node.get("updatedAt"):
+                    yield File(session, run, node, found[0].get("projectId"))
 
 
 async def upload_file(session: Session, run: RunRecord, path: Path, root: Path) -> File:

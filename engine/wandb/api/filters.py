@@ -1,26 +1,15 @@
-"""Filters and orders of lists of runs: both spellings that are in use, made one.
-
-The web application and older scripts say ``created_at``, ``config.lr`` and ``summary.loss``; what is stored
-is ``createdAt``, ``config.lr.value`` and ``summary_metrics.loss``. Values and operators go out as they came.
-"""
+"""Filters and orders of lists of runs, as texts that the server takes."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 
 from engine.errors import ConfigError
 from engine.records import Json
 from engine.wandb.jsontext import encode_json
-
-_NAMES = {
-    "created_at": "createdAt",
-    "heartbeat_at": "heartbeatAt",
-    "updated_at": "updatedAt",
-    "display_name": "displayName",
-    "job_type": "jobType",
-}
-_SUMMARIES = ("summary", "summaryMetrics")
-_EXAMPLE = '{"state": "finished", "config.lr": {"$gt": 0.01}}'
+from engine.wandb.reading.filters import EXAMPLE, field, normal
 
 
 def filter_text(filters: Mapping[str, Json] | None) -> str:
@@ -33,47 +22,38 @@ def filter_text(filters: Mapping[str, Json] | None) -> str:
         return "{}"
     if not isinstance(filters, Mapping):
         raise ConfigError(
-            f"filters must be a dict, not {filters!r}", remedy=f"write them as MongoDB does: {_EXAMPLE}"
+            f"filters must be a dict, not {filters!r}", remedy=f"write them as MongoDB does: {EXAMPLE}"
         )
+    asked = normal(filters)
     try:
-        return encode_json(_normal(filters))
-    except TypeError as error:
-        raise ConfigError(f"the filters are no JSON: {error}", remedy=f"for example {_EXAMPLE}") from error
-
-
-def _normal(filters: Mapping[str, Json]) -> dict[str, Json]:
-    return {_key(key): _condition(key, condition) for key, condition in filters.items()}
-
-
-def _condition(key: str, condition: Json) -> Json:
-    if key in ("$and", "$or", "$nor"):
-        if not isinstance(condition, (list, tuple)):
+        # Else it would become a null, which asks for something else.
+        if not _is_finite(asked):
             raise ConfigError(
-                f"{key} takes a list of filters", remedy=f"for example {{{key!r}: [{_EXAMPLE}]}}"
+                f"{filters!r} asks for a number that JSON has not", remedy="leave out NaN and infinities"
             )
-        return [_normal(part) if isinstance(part, Mapping) else part for part in condition]
-    return _normal(condition) if key == "$not" and isinstance(condition, Mapping) else condition
+        return encode_json(asked)
+    except TypeError as error:
+        raise ConfigError(f"the filters are no JSON: {error}", remedy=f"for example {EXAMPLE}") from error
 
 
-def order_text(order: str) -> str:
+def _is_finite(value: Json) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def order_text(order: object) -> str:
     """An order as the server takes it: ``+`` or ``-`` and a key.
 
     Raises:
         ConfigError: it names no key.
     """
-    sign, key = (order[0], order[1:]) if order[:1] in ("+", "-") else ("+", order)
-    if not key:
+    found = re.fullmatch(r"([+-]?)([^+\s-].*)", order) if isinstance(order, str) else None
+    if found is None:
         raise ConfigError(f"{order!r} is no order", remedy="write +created_at or -summary_metrics.loss")
-    path = _key(key)
+    path = field(found[2])
     # Orders know the times by their other name alone.
-    return sign + {"createdAt": "created_at", "heartbeatAt": "heartbeat_at"}.get(path, path)
-
-
-def _key(key: str) -> str:
-    section, dot, rest = key.partition(".")
-    if section in _SUMMARIES and dot:
-        return f"summary_metrics.{rest}"
-    # Of a nested key it cannot be told where its first part ends.
-    if section == "config" and rest and "." not in rest:
-        return f"{key}.value"
-    return _NAMES.get(key, key)
+    named = {"createdAt": "created_at", "heartbeatAt": "heartbeat_at"}.get(path, path)
+    return (found[1] or "+") + named

@@ -12,9 +12,6 @@ from urllib.parse import unquote, urlsplit
 from engine.errors import ConfigError
 from engine.records import Namespace
 
-_PLACES = ("runs", "sweeps", "groups")
-"""What stands in the address of a page between the project and the name of a thing in it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
@@ -48,16 +45,20 @@ def project_of(path: str, defaults: Defaults) -> Namespace:
 def thing_of(path: str, defaults: Defaults, what: str = "run") -> Address:
     """``entity/project/id``, ``project/id``, ``id``, or the address of a page of it.
 
+    ``entity/project:id`` is an old spelling, which the SDK still takes.
+
     Raises:
         ConfigError: it names none.
     """
     parts = _parts(path, defaults)
-    if len(parts) > 3 and parts[2] in _PLACES:
+    if len(parts) > 3 and parts[2] == f"{what}s":
         parts = [*parts[:2], parts[3]]
     elif _is_url(path):
         raise _not(path, f"a {what}", f"https://HOST/entity/project/{what}s/{what}_id")
     if not 1 <= len(parts) <= 3:
         raise _not(path, f"a {what}", f"entity/project/{what}_id")
+    if len(parts) < 3 and ":" in parts[-1]:
+        parts = [*parts[:-1], *parts[-1].split(":", 1)]
     return Address(_namespace(parts[:-1], defaults, path), parts[-1])
 
 
@@ -97,8 +98,15 @@ def _parts(path: str, defaults: Defaults) -> list[str]:
     if not isinstance(path, str):
         raise ConfigError(f"a path is a text, not {path!r}", remedy="write entity/project/run_id")
     path = path.strip()
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{path!r} is no text in UTF-8", exc=error) from error
     if not _is_url(path):
-        return [part for part in path.split("/") if part]
+        parts = path.strip("/").split("/") if path.strip("/") else []
+        if "" in parts:
+            raise ConfigError(f"{path!r} has an empty part", remedy="write entity/project/run_id")
+        return parts
     split, own = urlsplit(path), urlsplit(defaults.base_url)
     if _site(split.netloc) != _site(own.netloc):
         raise ConfigError(
@@ -117,4 +125,4 @@ def _site(host: str) -> str:
 
 
 def _not(path: str, what: str, example: str) -> ConfigError:
-    return ConfigError(f"{path!r} names not {what}", remedy=f"write {example}")
+    return ConfigError(f"{path!r} does not name {what}", remedy=f"write {example}")

@@ -10,11 +10,14 @@ from urllib.parse import quote
 
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
+from engine.wandb.client import WandbClient
+from engine.wandb.reading.files import addressed
 from engine.wandb.reading.pages import pages
-from engine.wandb.reading.runs import run_url
+from engine.wandb.reading.runs import project_url
 from engine.wandb.reading.values import parse_object
 
 
@@ -26,6 +29,7 @@ class Report:
         name: the server's own name for it.
         title: what people call it.
         spec: all of it, as it is stored.
+        assets: addresses in it of files that the server keeps, such as images that were put into it.
         updated_at: ISO 8601 with a zone.
         url: where a browser shows it.
     """
@@ -35,10 +39,25 @@ class Report:
     title: str
     description: str | None
     spec: Mapping[str, Json]
+    assets: tuple[str, ...]
+    namespace: Namespace
     user: str | None
     created_at: str
     updated_at: str | None
     url: str
+
+    @property
+    def display_name(self) -> str:
+        """Another word for ``title``."""
+        return self.title
+
+    @property
+    def entity(self) -> str:
+        return self.namespace.entity
+
+    @property
+    def project(self) -> str:
+        return self.namespace.project
 
     @property
     def blocks(self) -> list[dict[str, Any]]:
@@ -59,7 +78,7 @@ async def list_reports(
     variables = {
         "entity": namespace.entity,
         "project": namespace.project,
-        "perPage": per_page,
+        "perPage": page_size(per_page),
         "name": name,
     }
     found = pages(
@@ -72,21 +91,23 @@ async def list_reports(
     async with aclosing(found):
         async for page in found:
             for node in page:
-                yield _report(node, namespace, session.client.base_url)
+                yield _report(node, namespace, session.client)
 
 
-def _report(node: Mapping[str, Json], namespace: Namespace, base_url: str) -> Report:
+def _report(node: Mapping[str, Json], namespace: Namespace, client: WandbClient) -> Report:
+    spec = parse_object(node["spec"])
     title = node.get("displayName") or ""
-    project_url = run_url(base_url, namespace, "").removesuffix("/runs/")
     shown = f"{title.replace(' ', '-')}--{node['id'].rstrip('=')}"
     return Report(
         id=node["id"],
         name=node["name"],
         title=title,
         description=node.get("description") or None,
-        spec=parse_object(node["spec"]),
+        spec=spec,
+        assets=tuple(addressed(client, spec)),
+        namespace=namespace,
         user=(node.get("user") or {}).get("username"),
         created_at=utc(node["createdAt"]),
         updated_at=utc(node["updatedAt"]) if node.get("updatedAt") else None,
-        url=f"{project_url}/reports/{quote(shown, safe='')}",
+        url=f"{project_url(client.base_url, namespace)}/reports/{quote(shown, safe='')}",
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from engine.errors import ConfigError, NotFound
 from engine.records import ConsoleLine, Json, Namespace
 from engine.wandb.api import documents, sampling
 from engine.wandb.api.artifacts import Artifact, artifacts_of_run
-from engine.wandb.api.asking import Asked
+from engine.wandb.api.asking import Asked, whole_number
 from engine.wandb.api.environment import command_of, read_metadata
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.fields import RunFields, unwrapped
@@ -20,7 +21,17 @@ from engine.wandb.api.files import PER_PAGE, File, FileRequest, find_file, list_
 from engine.wandb.api.sampling import Row, Sample, checked_keys
 from engine.wandb.api.session import Session
 from engine.wandb.api.table import HistoryTable
-from engine.wandb.api.update import Change, Merge, changed, changed_config, text
+from engine.wandb.api.times import utc
+from engine.wandb.api.update import (
+    Change,
+    Merge,
+    changed,
+    changed_config,
+    checked_tags,
+    checked_text,
+    checked_values,
+    text,
+)
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.pages import address, of_run
 from engine.wandb.reading.values import parse_object
@@ -28,7 +39,10 @@ from engine.wandb.reading.values import parse_object
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTPUT = "output.log"
+    from engine.wandb.api.sweeps import Sweep
+
+OUTPUT, OUTPUTS = "output.log", "logs/%output.log"
+"""Where the console is, of servers that do not keep its lines."""
 
 _TEXTS = {"name": "displayName", "notes": "notes", "group": "group", "job_type": "jobType"}
 """Attributes that are texts, and how the server reads them out; two are written under other names."""
@@ -129,7 +143,8 @@ class Run(RunFields):
         """Every row of the history, in the order of steps, as logged.
 
         Args:
-            keys: only these and the step, of rows that have any of them.
+            keys: only these and the step, of rows that have any of them; ``_step``, ``_runtime`` and
+                ``_timestamp``, which every row has, come along but make no row wanted beside others.
             require_all: only of rows that have all of them, as the SDK has it.
             max_step: the first step that is not wanted any more.
         """
@@ -262,22 +277,51 @@ class Run(RunFields):
         return command_of(await self.metadata)
 
     @streaming_comm_errors
-    async def console_logs(self) -> AsyncGenerator[ConsoleLine]:
-        """What it wrote to its console, line by line; of older servers from ``output.log``, without times."""
+    async def console_logs(self, last: int | None = None) -> AsyncGenerator[ConsoleLine]:
+        """What it wrote to its console, line by line, with times in UTC.
+
+        Of older servers it is read from ``output.log`` and ``logs/…output.log``, and has no times.
+
+        Args:
+            last: so many lines from the end; None for all. All are read to find them.
+        """
+        if last is None:
+            lines = self._console_lines()
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
+            return
+        kept: deque[ConsoleLine] = deque(maxlen=whole_number("last", last, least=0))
+        async for line in self._console_lines():
+            kept.append(line)
+        for line in kept:
+            yield line
+
+    async def _console_lines(self) -> AsyncGenerator[ConsoleLine]:
         none = True
         parts = read_console(self._session.client, self._session.context, self.record)
         async with aclosing(parts):
             async for part in parts:
                 none = False
                 for line in part.lines:
-                    yield line
+                    yield replace(line, time=utc(line.time)) if line.time else line
         if none:
-            try:
-                content = await (await find_file(self._session, self.record, OUTPUT)).read()
-            except NotFound:
-                return
-            for line_text in content.decode("utf-8", "replace").splitlines():
-                yield ConsoleLine(text=line_text)
+            for name, pattern in ((OUTPUT, None), (None, OUTPUTS)):
+                files = list_files(self._session, self.record, name and [name], pattern, PER_PAGE)
+                async for file in files:
+                    for text_of_line in (await file.read()).decode("utf-8", "replace").splitlines():
+                        yield ConsoleLine(text=text_of_line)
+
+    @property
+    def sweep(self) -> Asked[Sweep | None]:
+        """``await`` it: the sweep that started it; None if none did."""
+        return Asked("sweep", self._own_sweep)
+
+    @raising_comm_errors
+    async def _own_sweep(self) -> Sweep | None:
+        from engine.wandb.api.sweeps import find_sweep  # which has runs
+
+        return await find_sweep(self._session, self.namespace, self.sweep_name) if self.sweep_name else None
 
     # --- artifacts
 
@@ -319,15 +363,19 @@ class Run(RunFields):
 
         Raises:
             Conflict: somebody else has changed the same; nothing was written.
-            ConfigError: a value cannot be written as JSON.
+            ConfigError: a value is not of its kind, or cannot be written as JSON.
         """
+        given = {"name": name, "notes": notes, "group": group, "job_type": job_type}
         wanted = {
-            "name": self.name if name is None else name,
-            "notes": self.notes if notes is None else notes,
-            "group": self.group if group is None else group,
-            "job_type": self.job_type if job_type is None else job_type,
+            attribute: checked_text(attribute, getattr(self, attribute) if value is None else value)
+            for attribute, value in given.items()
         }
-        wanted_tags = list(self.tags if tags is None else _checked_tags(tags))
+        wanted_tags = checked_tags(self.tags if tags is None else tags)
+        wanted_config = {**checked_values("config", self.config), **checked_values("config", config or {})}
+        wanted_summary = {
+            **checked_values("summary", self.summary),
+            **checked_values("summary", summary or {}),
+        }
         current = await find_run(self._session, self.namespace, self.id)
         base = current if overwrite else self.node
         merge = Merge()
@@ -344,7 +392,7 @@ class Run(RunFields):
         edits = merge.mapping(
             "config",
             unwrapped(parse_object(base["config"])),
-            {**self.config, **(config or {})},
+            wanted_config,
             unwrapped(stored),
         )
         if edits:
@@ -353,7 +401,7 @@ class Run(RunFields):
         edits = merge.mapping(
             "summary",
             parse_object(base["summaryMetrics"]),
-            {**self.summary, **(summary or {})},
+            wanted_summary,
             stored,
         )
         if edits:
@@ -379,9 +427,3 @@ class Run(RunFields):
         self.summary.clear()
         dict.update(self.summary, self.summary_metrics)
         return changes
-
-
-def _checked_tags(tags: Sequence[str]) -> Sequence[str]:
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
-        raise ConfigError(f"tags must be a list of texts, not {tags!r}", remedy='for example tags=["best"]')
-    return tags

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
-from engine.errors import ConfigError, NotFound
+from engine.errors import NotFound
 from engine.fanout import for_each
 from engine.protocols import Unreadable
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.filters import filter_text, order_text
 from engine.wandb.api.run import Run
@@ -42,13 +43,11 @@ class Runs:
         order: str,
         per_page: int,
     ) -> None:
-        if per_page < 1:
-            raise ConfigError(f"a page of {per_page} runs cannot be had", remedy="ask for at least one")
         self._session = session
         self.namespace = namespace
         self._filters = filter_text(filters)
         self._order = order_text(order)
-        self._per_page = per_page
+        self._per_page = page_size(per_page)
         self.given = 0
         self.unreadable: list[Unreadable] = []
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import ConfigError
 from engine.records import Json
 from engine.records import Run as RunRecord
 from engine.wandb.api import documents
+from engine.wandb.api.asking import whole_number
 from engine.wandb.api.session import Session
 from engine.wandb.jsontext import encode_json
 from engine.wandb.reading.pages import address, of_run
@@ -58,7 +59,7 @@ class Sample(list[Row]):
         return frame
 
 
-def checked_keys(keys: Sequence[str] | None) -> list[str]:
+def checked_keys(keys: object) -> list[str]:
     """Names of metrics, each once.
 
     Raises:
@@ -66,9 +67,12 @@ def checked_keys(keys: Sequence[str] | None) -> list[str]:
     """
     if keys is None:
         return []
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+    named: list[Any] = (
+        list(keys) if isinstance(keys, Iterable) and not isinstance(keys, (str, bytes)) else [None]
+    )
+    if not all(isinstance(key, str) for key in named):
         raise ConfigError(f"keys must be a list of names, not {keys!r}", remedy='for example keys=["loss"]')
-    return list(dict.fromkeys(keys))
+    return list(dict.fromkeys(named))
 
 
 async def sample(
@@ -85,8 +89,8 @@ async def sample(
         ConfigError: what is asked for makes no sense.
     """
     wanted = checked_keys(keys)
-    if samples < 1:
-        raise ConfigError(f"{samples} samples cannot be had", remedy="ask for at least one")
+    whole_number("samples", samples, least=1)
+    checked_keys([x_axis])
     if stream not in STREAMS:
         raise ConfigError(f"there is no stream {stream!r}", remedy=f"name one of {', '.join(STREAMS)}")
     if stream != "default" and wanted:

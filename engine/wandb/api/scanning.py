@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from functools import reduce
 
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError
+from engine.nested import NOTHING, value_at
 from engine.records import Json
 from engine.records import Run as RunRecord
+from engine.wandb.api.asking import whole_number
 from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
 from engine.wandb.reading.history import read_history, read_parts
@@ -33,8 +36,10 @@ async def scan(
     Raises:
         ConfigError: the steps are no range.
     """
-    if max_step is not None and max_step < min_step:
+    whole_number("min_step", min_step)
+    if max_step is not None and whole_number("max_step", max_step) < min_step:
         raise ConfigError(f"there are no steps from {min_step} to before {max_step}")
+    deciding = _deciding(keys)
     bounded = min_step > 0 or max_step is not None
     async with aclosing(read_history(session.client, session.context, run)) as chunks:
         async for chunk in chunks:
@@ -44,7 +49,11 @@ async def scan(
                     return
                 rows = [row for row in rows if _is_within(row, min_step, max_step)]
             if keys:
-                rows = [chosen for row in rows if (chosen := _chosen(row, keys, require_all=require_all))]
+                rows = [
+                    chosen
+                    for row in rows
+                    if (chosen := _chosen(row, keys, deciding, require_all=require_all))
+                ]
             if rows:
                 yield rows
 
@@ -68,7 +77,8 @@ def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Pa
             return _chosen_of_batch(part, keys, require_all=require_all)
         # Something is wanted of a nested column.
         part = list(as_logged(part))
-    return [chosen for row in part if (chosen := _chosen(row, keys, require_all=require_all))]
+    deciding = _deciding(keys)
+    return [chosen for row in part if (chosen := _chosen(row, keys, deciding, require_all=require_all))]
 
 
 def _chosen_of_columns(columns: Columns, keys: Sequence[str], *, require_all: bool) -> Columns:
@@ -82,11 +92,21 @@ def _chosen_of_columns(columns: Columns, keys: Sequence[str], *, require_all: bo
 
 def _chosen_of_batch(batch: pa.RecordBatch, keys: Sequence[str], *, require_all: bool) -> pa.RecordBatch:
     there = [key for key in keys if key in batch.schema.names]
-    if not there or (require_all and len(there) < len(keys)):
+    deciding = there if require_all else [key for key in there if key in _deciding(keys)]
+    if not deciding or (require_all and len(there) < len(keys)):
         return batch.slice(0, 0)
-    logged = (pc.is_valid(batch.column(key)) for key in there)
+    logged = (pc.is_valid(batch.column(key)) for key in deciding)
     wanted = reduce(pc.and_ if require_all else pc.or_, logged)
     return batch.select(list(dict.fromkeys([STEP, *there]))).filter(wanted)
+
+
+AXES = frozenset({"_step", "_runtime", "_timestamp"})
+"""What every row has."""
+
+
+def _deciding(keys: Sequence[str]) -> frozenset[str]:
+    """Those of which a row needs any: what every row has is asked for to come along, unless it is alone."""
+    return (frozenset(keys) - AXES) or frozenset(keys)
 
 
 def _first(rows: Sequence[Row]) -> int:
@@ -99,27 +119,15 @@ def _is_within(row: Row, min_step: int, max_step: int | None) -> bool:
     return step is not None and step >= min_step and (max_step is None or step < max_step)
 
 
-def _chosen(row: Row, keys: Sequence[str], *, require_all: bool) -> Row:
+def _chosen(row: Row, keys: Sequence[str], deciding: AbstractSet[str], *, require_all: bool) -> Row:
     found: dict[str, Json] = {}
     for key in keys:
-        value = row.get(key, _NOTHING)
-        if value is _NOTHING and "." in key:
-            value = _nested(row, key)
-        if value is not _NOTHING:
+        value = value_at(row, key)
+        if value is not NOTHING:
             found[key] = value
         elif require_all:
             return {}
+    if not require_all and deciding.isdisjoint(found):
+        return {}
     # The step comes along, as with the SDK.
     return {"_step": row["_step"], **found} if found and "_step" in row else found
-
-
-_NOTHING = object()
-
-
-def _nested(row: Json, key: str) -> Json:
-    """The value at a dotted path."""
-    for part in key.split("."):
-        if not isinstance(row, dict) or part not in row:
-            return _NOTHING
-        row = row[part]
-    return row

@@ -9,12 +9,14 @@ from functools import cached_property
 from engine.errors import ConfigError, NotFound
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
+from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
 from engine.wandb.api.run import Run
 from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
 from engine.wandb.reading.pages import pages
+from engine.wandb.reading.runs import project_url
 
 
 class Sweep:
@@ -34,6 +36,24 @@ class Sweep:
     def name(self) -> str:
         """What people call it."""
         return self._node.get("displayName") or self.config.get("name") or self.id
+
+    @property
+    def entity(self) -> str:
+        return self.namespace.entity
+
+    @property
+    def project(self) -> str:
+        return self.namespace.project
+
+    @property
+    def path(self) -> list[str]:
+        """Entity, project and id."""
+        return [self.entity, self.project, self.id]
+
+    @property
+    def url(self) -> str:
+        """Where a browser shows it."""
+        return f"{project_url(self._session.client.base_url, self.namespace)}/sweeps/{self.id}"
 
     @property
     def state(self) -> str:
@@ -116,7 +136,7 @@ async def find_sweep(session: Session, namespace: Namespace, sweep: str) -> Swee
 @streaming_comm_errors
 async def list_sweeps(session: Session, namespace: Namespace, per_page: int) -> AsyncGenerator[Sweep]:
     """The sweeps of a project."""
-    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": per_page}
+    variables = {"entity": namespace.entity, "project": namespace.project, "perPage": page_size(per_page)}
     found = pages(
         session.client,
         documents.SWEEPS,

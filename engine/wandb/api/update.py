@@ -7,12 +7,13 @@ somebody else has changed meanwhile is a conflict, and nothing is written then.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.errors import ConfigError, Conflict
 from engine.records import Json
+from engine.wandb.api.fields import INTERNAL
 
 
 class _Absent:
@@ -97,12 +98,60 @@ def text(value: Json, *, sort: bool = False) -> str:
     """JSON with bare ``NaN`` and ``Infinity``, as W&B's own client writes configs and summaries.
 
     Raises:
-        ConfigError: it is no JSON.
+        TypeError, ValueError: it is no JSON.
     """
+    return json.dumps(value, default=_plain, sort_keys=sort)
+
+
+def checked_values(section: str, values: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Values by texts that can be written as JSON.
+
+    Raises:
+        ConfigError: it is something else, or a key that W&B's client keeps for itself.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"the {section} must be a dict, not {values!r:.80}")
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"keys of the {section} are texts, not {key!r}")
+        if section == "config" and key in INTERNAL:
+            raise ConfigError(
+                f"{key!r} in a config belongs to W&B's own client", remedy="leave it out; it stays as it is"
+            )
+        try:
+            text(value, sort=True)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{section}.{key} cannot be written as JSON: {error}", exc=error) from error
+    return values
+
+
+def checked_text(name: str, value: str | None) -> str | None:
+    """A text that can be sent, or nothing.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be a text, not {value!r:.80}")
     try:
-        return json.dumps(value, default=_plain, sort_keys=sort)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{value!r} cannot be written as JSON: {error}") from error
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{name} is no text in UTF-8: {error}", exc=error) from error
+    return value
+
+
+def checked_tags(tags: object) -> list[str]:
+    """Tags, each once, in their order.
+
+    Raises:
+        ConfigError: they are no list of texts.
+    """
+    listed = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else [None]
+    if not all(isinstance(tag, str) for tag in listed):
+        raise ConfigError(f"tags must be a list of texts, not {tags!r}", remedy='for example tags=["best"]')
+    return [checked_text("a tag", tag) or "" for tag in dict.fromkeys(listed)]
 
 
 def _plain(value: Any) -> Json:

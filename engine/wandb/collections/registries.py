@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.errors import ConfigError, NotFound, Side
-from engine.records import Namespace
+from engine.records import Json, Namespace
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.reading.portfolios import REGISTRY
@@ -52,12 +52,7 @@ class PortfolioPlaces:
     async def _asked(self, source: Namespace) -> str:
         subject = f"registry {source}"
         data = await self.client.graphql(documents.ORGANIZATIONS, {"entity": self.entity}, subject)
-        entity = data.get("entity") or {}
-        own = [entity["organization"]] if entity.get("organization") else []
-        others = (entity.get("user") or {}).get("organizations") or []
-        found: dict[str, str] = {
-            one["name"]: one["orgEntity"]["name"] for one in own or others if one.get("orgEntity")
-        }
+        found = organization_entities(data)
         remedy = _HOW.format(source=source)
         if not found:
             raise NotFound(
@@ -74,3 +69,11 @@ class PortfolioPlaces:
                 remedy=f"{remedy}; the entities of their registries: {', '.join(sorted(found.values()))}",
             )
         return next(iter(found.values()))
+
+
+def organization_entities(data: Json) -> dict[str, str]:
+    """The answer to ``documents.ORGANIZATIONS``: by the names of organisations, what has their registries."""
+    entity = data.get("entity") or {}
+    own = [entity["organization"]] if entity.get("organization") else []
+    others = (entity.get("user") or {}).get("organizations") or []
+    return {one["name"]: one["orgEntity"]["name"] for one in own or others if one.get("orgEntity")}

@@ -67,12 +67,7 @@ def of_run(data: Json, subject: str, client: WandbClient) -> Mapping[str, Json]:
     """
     run: Mapping[str, Json] | None = (data.get("project") or {}).get("run")
     if run is None:
-        raise NotFound(
-            "the run is not there, or not open to you",
-            side=client.side,
-            subject=subject,
-            remedy="was it deleted after it was listed?",
-        )
+        raise NotFound("the run is not there, or not open to you", side=client.side, subject=subject)
     return run
 
 

@@ -19,6 +19,7 @@ from engine.wandb.client import WandbClient
 from engine.wandb.jsontext import encode_json
 from engine.wandb.mapping import WANDB, iso_time
 from engine.wandb.reading import documents
+from engine.wandb.reading.filters import EXAMPLE, normal
 from engine.wandb.reading.pages import next_cursor, of_run
 from engine.wandb.reading.values import milliseconds, parse, parse_object
 
@@ -37,7 +38,6 @@ PASSES = 5
 UNKNOWN_ROW_BYTES = 4096
 """How long a row may be of a run whose summary tells nothing of that."""
 
-_EXAMPLE = '{"state": "finished", "config.lr.value": {"$gt": 0.01}}'
 _STATES = {"queued": RunState.PENDING}
 
 
@@ -144,15 +144,21 @@ def _config_of(stored: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, J
 
 def run_url(base_url: str, namespace: Namespace, run_id: str) -> str:
     """Where a browser shows the run."""
-    parts = (namespace.entity, namespace.project, "runs", run_id)
-    return "/".join([shown_url(base_url), *(quote(part, safe="") for part in parts)])
+    return f"{project_url(base_url, namespace)}/runs/{quote(run_id, safe='')}"
+
+
+def project_url(base_url: str, namespace: Namespace) -> str:
+    """Where a browser shows the project."""
+    return "/".join(
+        [shown_url(base_url), *(quote(part, safe="") for part in (namespace.entity, namespace.project))]
+    )
 
 
 def mongo_filter(selection: Selection) -> str:
-    """The filter of a selection as the server takes it.
+    """The filter of a selection as the server takes it, whichever way its fields are spelled.
 
     Raises:
-        ConfigError: it is no JSON object.
+        ConfigError: it is no filter.
     """
     parts: list[Json] = []
     if selection.filter:
@@ -164,9 +170,9 @@ def mongo_filter(selection: Selection) -> str:
             raise ConfigError(
                 f"the filter {selection.filter!r} is not a JSON object",
                 side=Side.SOURCE,
-                remedy=f"W&B takes filters like MongoDB's: {_EXAMPLE}",
+                remedy=f"W&B takes filters like MongoDB's: {EXAMPLE}",
             )
-        parts.append(asked)
+        parts.append(normal(asked))
     if selection.since is not None:
         parts.append({"createdAt": {"$gte": iso_time(selection.since)}})
     return encode_json(parts[0] if len(parts) == 1 else {"$and": parts} if parts else {})

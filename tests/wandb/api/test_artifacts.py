@@ -81,6 +81,27 @@ async def test_collections_and_their_versions(api: Api, sdk: wandb.Api):
     assert "model" in [kind async for kind in api.artifact_types(PROJECT)]
 
 
+async def test_versions_are_chosen_by_their_tags(api: Api, sdk: wandb.Api):
+    name = f"{PROJECT}/weights"
+    found = [version.name async for version in api.artifacts("model", name, tags=["t1"])]
+    assert found == [version.name for version in sdk.artifacts("model", name, tags=["t1"])] == ["weights:v1"]
+    assert [version async for version in api.artifacts("model", name, tags=["t1", "t2"])] == []
+
+
+async def test_a_type_that_no_collection_has_is_an_error(api: Api):
+    with pytest.raises(engine.NotFound, match="nothing"):
+        [each async for each in api.artifact_collections(PROJECT, "nothing")]
+
+
+async def test_the_registries_of_an_organisation_are_projects(api: Api, sdk: wandb.Api):
+    sdk.create_registry(
+        name="models", visibility="organization", organization="sandbox", artifact_types=["model"]
+    )
+    (registry,) = await api.registries()
+    assert registry.namespace.project == f"wandb-registry-{next(iter(sdk.registries())).name}"
+    assert [each async for each in api.artifact_collections(str(registry.namespace))] == []
+
+
 async def test_what_is_not_there_or_of_another_type(api: Api):
     for name in ("weights:v9", "nothing:latest", "weights:nobody"):
         with pytest.raises(engine.CommError):

@@ -70,6 +70,13 @@ async def test_a_file_that_is_not_there_is_an_error(run: Run, tmp_path: Path):
         await run.file("nothing.txt")
     with pytest.raises(engine.CommError):
         await run.file("nothing.txt").download(tmp_path)
+    assert [file.name async for file in run.files(["nothing.txt", "data/notes.txt"])] == ["data/notes.txt"]
+
+
+@pytest.mark.parametrize("wrong", [{"names": "data/notes.txt"}, {"names": [None]}, {"per_page": 0}])
+async def test_a_list_that_makes_no_sense_is_refused(run: Run, wrong: dict):
+    with pytest.raises(engine.ConfigError):
+        [file async for file in run.files(**wrong)]
 
 
 async def test_bytes_that_are_not_those_announced_do_not_appear(run: Run, tmp_path: Path):

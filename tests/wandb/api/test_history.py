@@ -49,7 +49,10 @@ async def test_system_metrics_are_a_stream_of_their_own(api: Api, sdk: wandb.Api
     [
         {"keys": "loss"},
         {"keys": [1]},
+        {"keys": 1},
         {"samples": 0},
+        {"samples": "all"},
+        {"keys": ["loss"], "x_axis": 3},
         {"stream": "none"},
         {"stream": "events", "keys": ["x"]},
     ],
@@ -83,6 +86,14 @@ async def test_a_scan_of_keys_takes_rows_with_any_of_them(api: Api, sdk: wandb.A
     both = [row async for row in run.scan_history(["loss", "n"], require_all=True)]
     assert both == list(sdk.run(RUN).scan_history(keys=["loss", "n"]))
     assert len(both) == 12
+
+
+@pytest.mark.parametrize("keys", [["loss", "_step"], ["_timestamp", "loss"], ["_step"]], ids=str)
+async def test_what_every_row_has_makes_no_row_wanted(api: Api, sdk: wandb.Api, keys: list[str]):
+    run = await api.run(RUN)
+    rows = [row async for row in run.scan_history(keys)]
+    assert rows == list(sdk.run(RUN).scan_history(keys=keys))
+    assert len(await run.history_table(keys)) == len(rows)
 
 
 async def test_a_scan_of_nested_keys(api: Api):
@@ -197,6 +208,8 @@ def partly_exported(filled: RunningSandbox) -> str:
         {"keys": ["nested.deep.y", "note"]},
         {"keys": ["nested"]},
         {"keys": ["_step", "note"], "require_all": True},
+        {"keys": ["_step", "note"]},
+        {"keys": ["_step"]},
     ],
     ids=str,
 )

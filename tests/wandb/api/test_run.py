@@ -65,10 +65,23 @@ async def test_short_paths_use_the_defaults(filled: RunningSandbox, monkeypatch:
         assert (await api.run("other/long")).project == "other"
 
 
-@pytest.mark.parametrize("path", ["", "a/b/c/d", "https://elsewhere.example/e/p/runs/x"])
+@pytest.mark.parametrize(
+    "path", ["", "a/b/c/d", "a//c", "a/b/\ud800", None, "https://elsewhere.example/e/p/runs/x"]
+)
 async def test_a_path_that_names_no_run_is_an_error(api: Api, path: str):
     with pytest.raises(engine.ConfigError):
         await api.run(path)
+
+
+@pytest.mark.parametrize("place", ["sweeps", "groups"])
+async def test_the_page_of_something_else_names_no_run(api: Api, filled: RunningSandbox, place: str):
+    with pytest.raises(engine.ConfigError, match="does not name a run"):
+        await api.run(f"{filled.url}/{ENTITY}/trained/{place}/everything")
+
+
+async def test_the_old_spelling_with_a_colon_names_a_run(api: Api, sdk: wandb.Api):
+    path = f"{ENTITY}/trained:everything"
+    assert (await api.run(path)).path == sdk.run(path).path
 
 
 async def test_a_run_that_is_not_there_is_a_comm_error_and_says_so(api: Api):
@@ -78,6 +91,40 @@ async def test_a_run_that_is_not_there_is_a_comm_error_and_says_so(api: Api):
     assert isinstance(error, engine.NotFound)
     assert (error.kind, error.side, error.retryable) == ("NotFound", engine.Side.SOURCE, False)
     assert error.exc is not None
+
+
+async def test_whatever_a_server_refuses_has_a_cause_and_speaks_of_no_transfer(api: Api):
+    """``raise error.exc`` of the guide works for every ``CommError`` (E46)."""
+    with pytest.raises(engine.CommError) as caught:
+        await api.runs(f"{ENTITY}/trained", {"nonsense": 1}).first()
+    error = caught.value
+    assert (error.kind, error.status, error.retryable) == ("CommError", 400, False)
+    assert isinstance(error.exc, engine.EngineError)
+    assert "nonsense" in str(error)
+    assert "transfer" not in str(error)
+
+
+async def test_once_closed_it_says_so(filled: RunningSandbox):
+    async with Api(base_url=filled.url, api_key=filled.api_key) as api:
+        run = await api.run(RUN)
+    with pytest.raises(engine.ConfigError, match="closed"):
+        await run.history_table()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": "host"},
+        {"base_url": "ftp://host"},
+        {"base_url": "http://host:99999"},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"timeout": "soon"},
+    ],
+)
+async def test_what_cannot_be_connected_to_is_refused_at_once(wrong: dict):
+    with pytest.raises(engine.ConfigError):
+        Api(api_key="x" * 40, **wrong)
 
 
 async def test_a_wrong_key_is_told_on_entering(filled: RunningSandbox):

@@ -156,7 +156,24 @@ async def test_numpy_values_are_written_as_what_they_are(api: Api, path: str):
     assert (summary["f"], summary["i"], summary["a"]) == (0.5, 3, [0, 1])
 
 
-@pytest.mark.parametrize("wrong", [{"config": {"k": object()}}, {"tags": "text"}, {"tags": [1]}])
-async def test_what_is_no_json_is_refused(api: Api, path: str, wrong: dict):
-    with pytest.raises(engine.ConfigError):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"config": {"k": object()}},
+        {"config": {1: 2}},
+        {"config": [1]},
+        {"config": {"_wandb": {}}},
+        {"summary": "text"},
+        {"tags": "text"},
+        {"tags": [1]},
+        {"notes": 3},
+        {"notes": "\ud800"},
+    ],
+    ids=repr,
+)
+async def test_what_cannot_be_written_is_refused(api: Api, path: str, wrong: dict):
+    before = (await api.run(path)).node
+    with pytest.raises(engine.ConfigError) as refused:
         await (await api.run(path)).update(**wrong)
+    assert "lr" not in str(refused.value), "it tells of what is wrong alone"
+    assert (await api.run(path)).node == before
