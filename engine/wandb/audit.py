@@ -160,7 +160,7 @@ class WandbAudit(ArtifactAudit, ReportAudit):
         sweep = self._sweep_of(run, namespace)
         if is_replica(run) and run.sweep is not None and sweep is None:
             self._lose(run, "sweep_dropped", f"sweep {run.sweep!r}")
-        tags, plain = _tags(run), Plain()
+        tags, plain = _tags(run), Plain(finite=not is_replica(run))
         if dropped := len(run.tags) - len({*tags} & {*map(clean_text, run.tags)}):
             self._lose(run, "tag_dropped", "empty, repeated or too long", dropped)
         facts: dict[Fact, Json] = {

@@ -43,16 +43,18 @@ class Plain:
 
     Args:
         redact: whether to hide the passwords in URLs as well.
+        finite: whether numbers that are not finite become text, as strict JSON has none.
     """
 
     redact: bool = False
+    finite: bool = True
     coerced: int = 0
     redacted: int = 0
 
     def of(self, value: Json) -> Json:
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, float) and not math.isfinite(value):
+        if self.finite and isinstance(value, float) and not math.isfinite(value):
             self.coerced += 1
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         if isinstance(value, Mapping):

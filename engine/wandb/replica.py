@@ -36,6 +36,10 @@ class ReplicaMapping(RunMapping):
         for chart in sorted({*own_charts(self._own)}):
             self.lose(LEFT, why_left(chart))
 
+    def _plain(self) -> Plain:
+        # W&B's own client sends bare ``Infinity`` in a config, so that its servers hold and take it.
+        return Plain(finite=False)
+
     def _user_config(self, plain: Plain) -> dict[str, Json]:
         kept = self.run.extra[WANDB]
         self._own = plain.of(kept.get("_wandb") or {"t": {"3": []}})
