@@ -431,6 +431,10 @@ class Selection:
         limit: at most this many runs; a transfer does not count those that it finds to have arrived before.
         include_deleted: also experiments and runs in the trash.
         live: also runs that go on, as far as they are.
+        ids: only runs with these ids; empty means all.
+        states: only runs in these states, in the words of ``RunState`` or of the source; empty means all.
+        order: ``+key`` or ``-key``, in the source's own language; None is its usual one. Not every source has
+            orders.
     """
 
     projects: tuple[str, ...] = ()
@@ -439,14 +443,24 @@ class Selection:
     limit: int | None = None
     include_deleted: bool = False
     live: bool = True
+    ids: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    order: str | None = None
 
     @property
     def is_partial(self) -> bool:
         """Whether it may name some runs of a project and not others."""
-        return not (self.filter is None and self.since is None and self.limit is None and self.live)
+        whole = self.filter is None and self.since is None and self.limit is None and self.live
+        return not whole or bool(self.ids or self.states)
 
     def takes(self, run: Run) -> bool:
-        """What a source need not ask its store for: whether a run may go on."""
+        """What a source need not ask its store for: which run it is, its state, and whether it may go on."""
+        if self.ids and run.id not in self.ids:
+            return False
+        if self.states:
+            own = {str(run.state), (run.source_state or "").lower()}
+            if own.isdisjoint(state.lower() for state in self.states):
+                return False
         return self.live or not run.state.is_live
 
 

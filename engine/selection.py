@@ -6,8 +6,8 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from engine.errors import ConfigError, Side
-from engine.records import Project
+from engine.errors import ConfigError, NotFound, Side
+from engine.records import Project, Selection
 
 REGEX = "re:"
 _SHOWN = 10
@@ -63,6 +63,30 @@ class Chosen:
                 side=Side.SOURCE,
                 remedy=_nearest(name, projects, self._noun),
             )
+
+
+def absent(run_id: str) -> NotFound:
+    """What is wrong with the id of a run that was named and that no project has."""
+    return NotFound(
+        "no run of this id was found in what was selected",
+        side=Side.SOURCE,
+        subject=f"run {run_id}",
+        remedy="is the id right, and the run in one of these projects?",
+    )
+
+
+def refuse_order(selection: Selection) -> None:
+    """For sources that list runs in one order.
+
+    Raises:
+        ConfigError: another one was asked for.
+    """
+    if selection.order is not None:
+        raise ConfigError(
+            f"this source cannot list its runs in the order {selection.order!r}",
+            side=Side.SOURCE,
+            remedy="leave it out; only W&B servers have orders",
+        )
 
 
 def _nearest(name: str, projects: Sequence[Project], noun: str) -> str:

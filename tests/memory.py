@@ -87,6 +87,8 @@ class MemorySource:
         for held in self.contents[project.id]:
             if selection.since is not None and (held.run.started_at or 0) < selection.since:
                 continue
+            if not selection.takes(held.run):
+                continue
             error = self.faults.get(f"run:{held.run.id}")
             yield (
                 Unreadable(held.run.id, error)

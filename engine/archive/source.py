@@ -47,7 +47,7 @@ from engine.records import (
 )
 from engine.remapping.rules import Remapping, Rules
 from engine.reports import Sweep, View
-from engine.selection import Chosen
+from engine.selection import Chosen, refuse_order
 from engine.transfer.context import Context
 from engine.wandb.reading import renaming
 from engine.wandb.runs.replica import is_replica
@@ -118,6 +118,7 @@ class ArchiveSource:
             ConfigError: a name matches nothing, or the filter is none.
         """
         Filter.of(selection.filter)
+        refuse_order(selection)
         chosen = Chosen(selection.projects)
         everything = await run_sync(self._projects)
         found = [each for each in everything if selection.include_deleted or not each.deleted]

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 
@@ -46,6 +47,25 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r} is not of the form OLD=NEW", param_hint=option)
         result[key] = value
     return result
+
+
+def words(texts: Iterable[str], option: str) -> tuple[str, ...]:
+    """Each text, or in the place of ``@FILE`` the lines of that file that are not empty."""
+    found: list[str] = []
+    for text in texts:
+        if not text.startswith("@"):
+            found.append(text)
+            continue
+        try:
+            lines = Path(text[1:]).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"cannot read {text[1:]}: {error}", param_hint=option) from None
+        named = [line.strip() for line in lines if line.strip()]
+        if not named:
+            # Nothing at all would be taken for everything.
+            raise typer.BadParameter(f"{text[1:]} names nothing", param_hint=option)
+        found += named
+    return tuple(dict.fromkeys(found))
 
 
 def secret(variable: str | None, option: str) -> str | None:

@@ -12,7 +12,7 @@ import typer
 
 from engine.cli import arguments
 from engine.protocols import Destination, Source, SystemOptions, open_destination, open_source
-from engine.records import Selection
+from engine.records import RunState, Selection
 from engine.remapping.reading import read_mapping
 from engine.remapping.rules import Remapping
 
@@ -21,6 +21,9 @@ HOW: Final = "How it arrives"
 AGAIN: Final = "The next time"
 SPEED: Final = "Speed and limits"
 ACCESS: Final = "Access"
+
+STATES: Final = frozenset({*RunState, "scheduled", "queued"})
+"""Of runs, in the words of all sources."""
 
 SourceUri: TypeAlias = Annotated[
     str,
@@ -58,6 +61,33 @@ Filter: TypeAlias = Annotated[
 ]
 Since: TypeAlias = Annotated[
     str | None, typer.Option(help="Only runs started at or after this date.", rich_help_panel=WHAT)
+]
+RunIds: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="Only the run of this id; @FILE: those whose ids are in a file, one a line. Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+States: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help="Only runs in this state: finished, failed, crashed, killed, running, … Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+Order: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="±KEY",
+        help="Of W&B servers: list runs in this order, which says which come with --limit: -created_at, "
+        "+summary_metrics.loss, +config.lr.value. By default the oldest first.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Limit: TypeAlias = Annotated[
     int | None,
@@ -284,12 +314,22 @@ def selection(
     limit: int | None,
     deleted: bool,
     live: bool,
+    run_ids: list[str] | None,
+    states: list[str] | None,
+    order: str | None,
 ) -> Selection:
     """Which part of a source is meant.
 
     Raises:
-        typer.BadParameter: ``since`` is no date.
+        typer.BadParameter: a date, a sign, a state or a file of ids is none.
     """
+    if order is not None and not (order[:1] in ("+", "-") and order[1:]):
+        raise typer.BadParameter("write +KEY or -KEY", param_hint="--order")
+    for state in states or ():
+        if state.lower() not in STATES:
+            raise typer.BadParameter(
+                f"{state!r} is no state; there are {', '.join(sorted(STATES))}", param_hint="--state"
+            )
     return Selection(
         projects=tuple(experiment or ()),
         filter=filter_by,
@@ -297,6 +337,9 @@ def selection(
         limit=limit,
         include_deleted=deleted,
         live=live,
+        ids=arguments.words(run_ids or (), "--run"),
+        states=tuple(states or ()),
+        order=order,
     )
 
 

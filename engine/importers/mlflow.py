@@ -19,6 +19,7 @@ from engine.importers.running import (
     Transfer,
     checked_url,
     defaults,
+    is_address,
     plain,
     run_all,
     server,
@@ -104,10 +105,13 @@ class MlflowImporter:
     importer = MlflowImporter(mlflow_tracking_uri="http://localhost:5000")
     importer.import_runs(importer.collect_runs(), namespace=Namespace("team", "imported"))
 
+    W&B's importer had the destination before the tracking URI; three arguments in that order, without their
+    names, are understood too.
+
     Args:
+        mlflow_tracking_uri: any that MLflow takes; None for MLflow's own default.
         dst_base_url: of the W&B server; None as the SDK finds it.
         dst_api_key: None as the SDK finds it: ``WANDB_API_KEY`` or netrc.
-        mlflow_tracking_uri: any that MLflow takes; None for MLflow's own default.
         mlflow_registry_uri: for the client of collected runs. Registered models are not imported.
         custom_api_kwargs: ``{"timeout": seconds}``: how long a server may be gone.
         options: everything else that the engine can be asked for; by default the ledger is in
@@ -120,15 +124,18 @@ class MlflowImporter:
 
     def __init__(
         self,
+        mlflow_tracking_uri: str | None = None,
         dst_base_url: str | None = None,
         dst_api_key: str | None = None,
-        mlflow_tracking_uri: str | None = None,
         mlflow_registry_uri: str | None = None,
         *,
         custom_api_kwargs: dict[str, Json] | None = None,
         options: Options | None = None,
         on_event: Observer | None = None,
     ) -> None:
+        # No key has a slash in it.
+        if dst_base_url and not is_address(dst_base_url) and dst_api_key and "/" in dst_api_key:
+            mlflow_tracking_uri, dst_base_url, dst_api_key = dst_api_key, mlflow_tracking_uri, dst_base_url
         self.dst_base_url = checked_url(dst_base_url, Side.DESTINATION) if dst_base_url else None
         self.mlflow_tracking_uri = mlflow_tracking_uri
         self.mlflow_registry_uri = mlflow_registry_uri
@@ -146,7 +153,7 @@ class MlflowImporter:
 
         return mlflow.MlflowClient(self.mlflow_tracking_uri, self.mlflow_registry_uri)
 
-    def collect_runs(self, *, limit: int | None = None) -> CollectedRuns:
+    def collect_runs(self, limit: int | None = None) -> CollectedRuns:
         """All active runs of the store, or ``limit`` of them; nothing is listed yet.
 
         An import takes the first ones that have not arrived before, iteration the first ones.
@@ -156,11 +163,11 @@ class MlflowImporter:
     async def import_runs_async(
         self,
         runs: Iterable[MlflowRun],
-        *,
         artifacts: bool = True,
         namespace: Namespace | None = None,
         parallel: bool = True,
         max_workers: int | None = None,
+        *,
         incremental: bool = True,
         raise_on_error: bool = True,
     ) -> ImportResult:

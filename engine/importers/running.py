@@ -76,15 +76,20 @@ def server(base_url: str | None, path: str) -> str:
     return f"{base_url.rstrip('/')}/{path}" if base_url else path
 
 
+def is_address(text: str) -> bool:
+    """Whether a text can be the address of a server."""
+    return text.startswith(("http://", "https://"))
+
+
 def checked_url(base_url: str, side: Side) -> str:
     """An address as it was given.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is none. It is not shown, as it may be a key in the wrong place.
     """
-    if not base_url.startswith(("http://", "https://")):
+    if not is_address(base_url):
         raise ConfigError(
-            f"{base_url!r} is no address of a W&B server", side=side, remedy="write https://api.wandb.ai"
+            "the base URL is no address of a W&B server", side=side, remedy="write https://api.wandb.ai"
         )
     return base_url
 

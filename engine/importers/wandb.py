@@ -146,13 +146,13 @@ class WandbImporter:
 
     async def import_all_async(
         self,
-        *,
         runs: bool = True,
         artifacts: bool = True,
         reports: bool = True,
         namespaces: Iterable[Namespace] | None = None,
-        incremental: bool = True,
         remapping: Remapping | None = None,
+        incremental: bool = True,
+        *,
         raise_on_error: bool = True,
     ) -> ImportResult:
         """Import everything in these projects, in the order in which it refers to each other.

@@ -29,7 +29,7 @@ from engine.records import (
     Selection,
     SystemInfo,
 )
-from engine.selection import Chosen
+from engine.selection import Chosen, refuse_order
 from engine.transfer.context import Context
 
 ARTIFACT_TYPE = "imported-artifacts"
@@ -70,6 +70,7 @@ class MlflowSource:
         """
         if selection.filter:
             parse_filter(selection.filter)
+        refuse_order(selection)
         chosen = Chosen(selection.projects, "experiment")
         # All at once: a wrong name must be found before the first experiment is on its way.
         projects = await self._listed(include_deleted=selection.include_deleted)

@@ -36,6 +36,7 @@ from engine.protocols import (
     Unreadable,
 )
 from engine.records import Artifact, Blob, Namespace, Project, Receipt, Run, RunRef
+from engine.selection import absent
 from engine.transfer.checks import Checks
 from engine.transfer.collections import artifacts_with_runs, collections_between
 from engine.transfer.events import Event, ItemFailed, RunDone
@@ -84,6 +85,7 @@ class Pipeline:
         self._targets: Mapping[Namespace, Namespace] = {}
         self._chosen: set[RunRef] = set()
         self._left = options.selection.limit
+        self._named = set(options.selection.ids)
         """Runs that may still be moved; None for any number."""
         self._enumeration = anyio.CancelScope()
         self._drain = anyio.Event()
@@ -182,15 +184,24 @@ class Pipeline:
                         await self._enumerate_project(project, send)
                     except Exception as error:  # noqa: BLE001 - becomes a failure record
                         tell = partial(self._journal.project_listed, project)
+                        self._named.clear()  # they may be in there
                         await self._failed("project", f"project {project.namespace}", error, tell)
                     else:
                         await self._journal.project_listed(project)
+            if self._left is None:
+                await self._tell_absent()
         self.enumerating = False
+
+    async def _tell_absent(self) -> None:
+        """Report ids that were named and that no run has."""
+        for run_id in sorted(self._named):
+            await self._failed("run", f"run {run_id}", absent(run_id), _forgotten, run=run_id)
 
     async def _enumerate_project(self, project: Project, send: MemoryObjectSendStream[Run]) -> None:
         async with aclosing(self._source.runs(project, replace(self._options.selection, limit=None))) as runs:
             async for run in runs:
                 self._result.runs_found += 1
+                self._named.discard(run.id)
                 await self._count_against_limit(run)
                 if isinstance(run, Unreadable):
                     self._result.runs_failed += 1
@@ -411,3 +422,7 @@ class Pipeline:
         if isinstance(error, Outage) or (isinstance(error, AuthError) and error.status == 401):
             raise error
         return error
+
+
+async def _forgotten(_: EngineError) -> None:
+    """Of what never was, the ledger holds nothing."""

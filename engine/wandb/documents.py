@@ -70,9 +70,17 @@ mutation UpsertBucket(
     notes: $notes, commit: $commit, config: $config, host: $host, jobProgram: $program, jobRepo: $repo,
     jobType: $jobType, state: $state, tags: $tags, summaryMetrics: $summaryMetrics, sweep: $sweep
   }) {
-    bucket { id name displayName historyLineCount project { name entity { name } } }
+    bucket { id name displayName notes group jobType historyLineCount project { name entity { name } } }
     inserted
   }
+}
+"""
+
+REWIND_RUN: Final = """
+mutation RewindRun($entity: String!, $project: String!, $run: String!, $step: Float!) {
+  rewindRun(input: {
+    entityName: $entity, projectName: $project, runName: $run, metricName: "_step", metricValue: $step
+  }) { rewoundRun { historyLineCount } }
 }
 """
 

@@ -23,6 +23,18 @@ def encode_json(value: Json) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
+def encode_row(row: Mapping[str, Json]) -> str:
+    """A row, a summary or a config; non-finite numbers are bare ``NaN`` and ``Infinity`` tokens."""
+    try:
+        line = orjson.dumps(row)
+    except TypeError:  # an integer of more than 64 bits, or a lone surrogate
+        return json.dumps(row, separators=(",", ":"))
+    # orjson writes null for what is not finite; only a line with a null can hold such a value.
+    if b"null" in line:
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    return line.decode()
+
+
 def clean_text(text: str) -> str:
     """Text without lone surrogates, which UTF-8 cannot hold; they become U+FFFD."""
     try:
@@ -43,16 +55,18 @@ class Plain:
 
     Args:
         redact: whether to hide the passwords in URLs as well.
+        finite: whether numbers that are not finite become text, as strict JSON has none.
     """
 
     redact: bool = False
+    finite: bool = True
     coerced: int = 0
     redacted: int = 0
 
     def of(self, value: Json) -> Json:
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, float) and not math.isfinite(value):
+        if self.finite and isinstance(value, float) and not math.isfinite(value):
             self.coerced += 1
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         if isinstance(value, Mapping):

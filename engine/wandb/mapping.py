@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.records import DatasetInput, Json, Namespace, Run, RunState
 from engine.transfer.context import Context
-from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
+from engine.wandb.jsontext import Plain, clean_text, encode_row, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class RunMapping:
     _known: dict[str, Json] = field(init=False)
 
     def __post_init__(self) -> None:
-        plain, told = Plain(), Plain(redact=True)
+        plain, told = self._plain(), Plain(redact=True)
         self._tags = self._run_tags()
         self._config = self._user_config(plain)
         self._known = self._provenance(told)
@@ -177,6 +177,22 @@ class RunMapping:
         }
         return {name: value for name, value in variables.items() if value is not None}
 
+    def cleared(self, bucket: Mapping[str, Json]) -> dict[str, Json]:
+        """The variables of ``UPSERT_RUN`` that empty what the server still has of an earlier transfer.
+
+        A field without a value stays as it is, so that it takes an empty text, as the page of a run sends it.
+
+        Args:
+            bucket: the run as the server has it.
+        """
+        run = self.run
+        own = {
+            "notes": ("notes", run.notes),
+            "groupName": ("group", run.group or self.default_group),
+            "jobType": ("jobType", run.job_type),
+        }
+        return {name: "" for name, (field_name, value) in own.items() if not value and bucket[field_name]}
+
     def _checked_config(self) -> str:
         config = self.config_json()
         if len(config) > CONFIG_GUIDANCE:
@@ -189,7 +205,7 @@ class RunMapping:
 
     def config_json(self) -> str:
         changing = _without_none({"history": self.history or None, "losses": self.losses() or None})
-        return encode_json(
+        return encode_row(
             {
                 **self._config,
                 PROVENANCE: {"value": self._known | changing},
@@ -261,6 +277,10 @@ class RunMapping:
                 "tag_dropped", "empty, repeated or longer than 64 characters; all are in _import", dropped
             )
         return [clean_text(tag) for tag in fitting]
+
+    def _plain(self) -> Plain:
+        """What values of the config go through."""
+        return Plain()
 
     def _user_config(self, plain: Plain) -> dict[str, Json]:
         labels_key = f"imported_{self.system}_tags"

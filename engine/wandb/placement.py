@@ -12,6 +12,9 @@ from engine.wandb.client import Identity
 from engine.wandb.names import is_project_name, project_names
 from engine.wandb.uri import Location
 
+WANDB = "wandb"
+"""The scheme of W&B servers."""
+
 SHOWN = 5
 """Names in one sentence."""
 
@@ -100,8 +103,12 @@ class Placement:
         return Namespace(entity, project)
 
     def shared(self, targets: Mapping[Namespace, Namespace]) -> set[Namespace]:
-        """Projects in which several meet; there the group is what tells them apart."""
-        single = self.single_project
+        """Projects in which several meet; there the group is what tells them apart.
+
+        One that all are sent to counts as such even if only one comes now. A project of W&B has groups of its
+        own, so that one which goes alone keeps them, unless the user asked for groups.
+        """
+        single = self.single_project if self.as_groups or self.system != WANDB else None
         return {
             target
             for target, sources in members(targets).items()
@@ -110,6 +117,8 @@ class Placement:
 
     def renamed(self, targets: Mapping[Namespace, Namespace]) -> dict[Namespace, Namespace]:
         """Source projects that get another name because W&B does not take theirs, or has it twice."""
+        if self.single_project is not None:
+            return {}
         shared = self.shared(targets)
         return {
             source: target

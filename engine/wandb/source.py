@@ -142,7 +142,9 @@ class WandbSource:
         return entity
 
     async def runs(self, project: Project, selection: Selection) -> AsyncGenerator[Run | Unreadable]:
-        """The runs of a project, oldest first; ``selection.filter`` is JSON in the manner of MongoDB.
+        """The runs of a project; ``selection.filter`` is JSON in the manner of MongoDB.
+
+        ``selection.order`` is as in ``wandb.Api().runs(order=…)``: ``-summary_metrics.loss``.
 
         A page of the list holds all there is of a run but its streams, files and artifacts.
         """

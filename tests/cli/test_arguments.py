@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer
 
-from engine.cli.arguments import pairs, secret, size, time_ms
+from engine.cli.arguments import pairs, secret, size, time_ms, words
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,17 @@ def test_a_date_without_a_zone_is_utc():
     assert time_ms("2026-01-31T01:00:00+01:00") == 1_769_817_600_000
     with pytest.raises(typer.BadParameter, match="no date"):
         time_ms("yesterday")
+
+
+def test_words_come_as_they_are_or_from_a_file(tmp_path: Path):
+    listed = tmp_path / "ids"
+    listed.write_text("b\n\n  c d \nb\n")
+    assert words(["a", f"@{listed}", "a"], "--run") == ("a", "b", "c d")
+    with pytest.raises(typer.BadParameter, match="cannot read"):
+        words([f"@{tmp_path}/nothing"], "--run")
+    listed.write_text("\n")
+    with pytest.raises(typer.BadParameter, match="names nothing"):
+        words([f"@{listed}"], "--run")
 
 
 def test_pairs_split_at_the_last_equals_sign():

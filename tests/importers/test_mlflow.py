@@ -209,10 +209,22 @@ def test_collected_runs_are_listed_as_often_as_one_likes(store: Store, target: R
     assert set(first.summary()) == set(METRICS)
 
 
-def test_the_order_of_arguments_is_that_of_the_old_importer(store: Store, target: RunningSandbox) -> None:
-    importer = MlflowImporter(target.url, target.api_key, store.uri, store.uri)
-    where = Namespace(B, "order")
-    assert importer.import_runs(importer.collect_runs(limit=1), namespace=where).runs_done == 1
+@pytest.mark.parametrize("old", [True, False])
+def test_arguments_without_names_come_in_the_order_of_old_scripts_or_in_ours(
+    store: Store, target: RunningSandbox, old: bool
+) -> None:
+    order = (target.url, target.api_key, store.uri) if old else (store.uri, target.url, target.api_key)
+    importer = MlflowImporter(*order, store.uri)
+    assert (importer.dst_base_url, importer.mlflow_tracking_uri) == (target.url, store.uri)
+    runs, place = importer.collect_runs(1), Namespace(B, f"in-order-{old}")
+    assert importer.import_runs(runs, False, place, False, 1).runs_done == 1
+    assert len(arrived(target, place.project)) == 1
+
+
+def test_a_key_in_the_wrong_place_is_not_shown(store: Store) -> None:
+    with pytest.raises(ConfigError, match="no address") as refused:
+        MlflowImporter(store.uri, "s3cr3t" * 7)
+    assert "s3cr3t" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

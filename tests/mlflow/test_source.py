@@ -200,6 +200,21 @@ async def test_a_limit_and_a_date_cut_the_list(store: Store):
         assert (await labelled(source, Selection(since=1_700_000_001_123))).keys() == {"sweep-1", "sweep-2"}
 
 
+async def test_runs_can_be_chosen_by_id_and_state_but_not_ordered(store: Store):
+    async with opened(store.uri) as source:
+        everything = await labelled(source)
+        one = next(iter(everything.values()))
+        chosen = await labelled(source, Selection(ids=(one.id,)))
+        states = await labelled(source, Selection(states=("running", "FAILED")))
+        with pytest.raises(ConfigError, match="cannot list its runs in the order"):
+            await labelled(source, Selection(order="+created_at"))
+    assert [run.id for run in chosen.values()] == [one.id]
+    assert states == {
+        label: run for label, run in everything.items() if str(run.state) in ("running", "failed")
+    }
+    assert states
+
+
 async def test_runs_that_go_on_can_be_left_out(store: Store):
     async with opened(store.uri) as source:
         everything, ended = await labelled(source), await labelled(source, Selection(live=False))

@@ -90,6 +90,22 @@ async def test_the_selection_names_projects_and_limits_runs():
     assert set(target.written) == {"r0", "r1"}
 
 
+async def test_runs_that_are_named_and_not_there_are_told():
+    target = MemoryDestination()
+    result = await transfer(source(), target, Options(selection=Selection(ids=("r1", "r100", "nobody"))))
+    assert set(target.written) == {"r1", "r100"}
+    (failure,) = result.failures
+    assert (failure.run, result.exit_status) == ("nobody", 1)
+    assert "no run of this id" in failure.message
+
+
+async def test_what_was_not_listed_to_its_end_may_have_the_run_that_is_named():
+    broken = source({"runs:text": CommError("gone", side=Side.SOURCE)})
+    for selection in (Selection(ids=("r1", "r100")), Selection(ids=("r1", "nobody"), limit=1)):
+        result = await transfer(broken, MemoryDestination(), Options(selection=selection))
+        assert [failure.run for failure in result.failures if failure.run] == []
+
+
 async def test_an_unknown_project_is_refused_before_anything_is_written():
     target = MemoryDestination()
 

@@ -25,6 +25,7 @@ from engine.errors import ConfigError, EngineError
 from engine.fingerprints import ContentFingerprint
 from engine.protocols import Destination, Foretelling, Source, Unreadable
 from engine.records import Namespace, Project, Run
+from engine.selection import absent
 from engine.transfer.checks import Checks
 from engine.transfer.context import Context, Counters, LossLedger
 from engine.transfer.ledger.journal import artifact_key
@@ -168,6 +169,7 @@ class Planner:
         limit = self._options.selection.limit
         left = float("inf") if limit is None else limit
         selection = replace(self._options.selection, limit=None)
+        named = set(selection.ids)
         for project in self.seen.sides.projects:
             counts = self.seen.counts[project.namespace]
             try:
@@ -176,6 +178,7 @@ class Planner:
                         if left <= 0:
                             return
                         counts.found += 1
+                        named.discard(run.id)
                         self._listed += 1
                         self._progress(self._listed)
                         arrived = self.seen.arrived
@@ -186,7 +189,10 @@ class Planner:
                             counts.to_move += 1
                             yield planned
             except EngineError as error:
+                named.clear()  # they may be in there
                 self.seen.failures.add(error, f"project {project.namespace}")
+        for run_id in sorted(named) if limit is None else ():
+            self.seen.failures.add(absent(run_id), f"run {run_id}")
 
     async def _planned(self, run: Run | Unreadable, project: Project) -> PlannedRun | None:
         """The run if there is something to do with it."""

@@ -35,8 +35,8 @@ from engine.verify.values import ANYTHING, Fact, Facts, OneOf
 from engine.wandb import names, uri
 from engine.wandb.audit.artifacts import ArtifactAudit
 from engine.wandb.audit.reports import ReportAudit
-from engine.wandb.history.rows import LINE_LIMIT, encode_row
-from engine.wandb.jsontext import Plain, clean_text, without_passwords
+from engine.wandb.history.rows import LINE_LIMIT
+from engine.wandb.jsontext import Plain, clean_text, encode_row, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.own_ids import localised, localised_row
 from engine.wandb.placement import Placement
@@ -163,7 +163,7 @@ class WandbAudit(ArtifactAudit, ReportAudit):
         sweep = self._sweep_of(run, namespace)
         if is_replica(run) and run.sweep is not None and sweep is None:
             self._lose(run, "sweep_dropped", f"sweep {run.sweep!r}")
-        tags, plain = _tags(run), Plain()
+        tags, plain = _tags(run), Plain(finite=not is_replica(run))
         if dropped := len(run.tags) - len({*tags} & {*map(clean_text, run.tags)}):
             self._lose(run, "tag_dropped", "empty, repeated or too long", dropped)
         facts: dict[Fact, Json] = {

@@ -89,6 +89,16 @@ class FileStream:
         if self._size > KEEP_BACK:
             await self._send({})
 
+    @property
+    def rows(self) -> int:
+        """Lines of the history so far, sent or not."""
+        return self.sent.rows + len(self._lines)
+
+    async def flush(self) -> None:
+        """Send all lines that wait."""
+        if self._lines:
+            await self._send({})
+
     async def finish(
         self,
         *,

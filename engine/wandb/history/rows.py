@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from engine.records import Json
 from engine.wandb.history.points import WINDOW_POINTS, Codes, Floats, Ints, Points, PointStore
+from engine.wandb.jsontext import encode_row
 from engine.wandb.names import escaped_keys
 
 INTERNAL_KEYS = frozenset({"_step", "_runtime", "_timestamp", "_wandb"})
@@ -37,18 +37,6 @@ MERGED_MS = 1000
 """Points of one row may differ by this much in time before their merging counts as a loss."""
 
 _BYTES_PER_VALUE = 32
-
-
-def encode_row(row: Mapping[str, Json]) -> str:
-    """One history or summary line; non-finite numbers are bare ``NaN`` and ``Infinity`` tokens."""
-    try:
-        line = orjson.dumps(row)
-    except TypeError:  # an integer of more than 64 bits, or a lone surrogate
-        return json.dumps(row, separators=(",", ":"))
-    # orjson writes null for what is not finite; only a line with a null can hold such a value.
-    if b"null" in line:
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-    return line.decode()
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from engine.transfer.context import Context
 from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 from engine.wandb.reading.locating import located
-from engine.wandb.reading.parquet import Content, check, merged, united
+from engine.wandb.reading.parquet import Content, Overlap, check, merged, united
 from engine.wandb.reading.rows import Part, Row
 from engine.wandb.uploads.spool import spooling, when_there_is_room
 
@@ -36,6 +36,9 @@ class Exports:
 
     Args:
         urls_again: asks for the URLs anew, after one was refused.
+
+    Attributes:
+        overlap: how many rows became parts of others while they were read.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Exports:
         self._context = context
         self._subject = subject
         self._urls_again = urls_again
+        self.overlap = Overlap()
 
     def rows(self, urls: Sequence[str]) -> AsyncGenerator[list[Row]]:
         """All rows by step, in lists of bounded length.
@@ -56,7 +60,7 @@ class Exports:
         Raises:
             IntegrityError: a file cannot be read, also when it was fetched again.
         """
-        return self._read(urls, merged)
+        return self._read(urls, partial(merged, overlap=self.overlap))
 
     def parts(self, urls: Sequence[str], keys: Sequence[str] = ()) -> AsyncGenerator[Part]:
         """All rows by step, as Arrow has them unless files have to be merged.
@@ -67,7 +71,7 @@ class Exports:
         Raises:
             IntegrityError: as with ``rows``.
         """
-        return self._read(urls, partial(united, keys=keys))
+        return self._read(urls, partial(united, keys=keys, overlap=self.overlap))
 
     async def _read(
         self, urls: Sequence[str], read: Callable[[Sequence[Content]], Generator[T]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -44,15 +45,25 @@ def _opened(content: Content) -> pq.ParquetFile:
     return pq.ParquetFile(content if isinstance(content, Path) else pa.BufferReader(content))
 
 
-def united(contents: Sequence[Content], keys: Sequence[str] = ()) -> Generator[Part]:
+@dataclass(slots=True)
+class Overlap:
+    """How many rows of files became parts of others."""
+
+    rows: int = 0
+
+
+def united(
+    contents: Sequence[Content], keys: Sequence[str] = (), overlap: Overlap | None = None
+) -> Generator[Part]:
     """The rows of several files by step: as batches if each file follows the one before, else ``merged``.
 
     Args:
+        overlap: counts rows as ``merged`` does.
         keys: whose columns are wanted, beside that of the steps; all if there are none. A key with dots may
             also be within a nested column.
     """
     if not _follow_each_other(contents):
-        yield from merged(contents)
+        yield from merged(contents, overlap)
         return
     for content in contents:
         with _opened(content) as file:
@@ -79,12 +90,20 @@ def _follow_each_other(contents: Sequence[Content]) -> bool:
     return all(one[1] < other[0] for one, other in pairwise(spans))
 
 
-def merged(contents: Sequence[Content]) -> Generator[list[Row]]:
-    """The rows of several files by step, in lists of bounded length."""
+def merged(contents: Sequence[Content], overlap: Overlap | None = None) -> Generator[list[Row]]:
+    """The rows of several files by step, in lists of bounded length.
+
+    Args:
+        overlap: counts the rows that were made parts of others.
+    """
+    overlap = overlap or Overlap()
     parts = [_numbered(number, content) for number, content in enumerate(contents)]
     out: list[Row] = []
     for _, same_step in groupby(heapq.merge(*parts, key=itemgetter(0, 1)), key=itemgetter(0)):
-        out.extend(_united([(number, row) for _, number, row in same_step]))
+        found = [(number, row) for _, number, row in same_step]
+        rows = _united(found)
+        overlap.rows += len(found) - len(rows)
+        out.extend(rows)
         if len(out) >= HistoryRows.CHUNK_ROWS:
             yield out
             out = []

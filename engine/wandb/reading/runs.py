@@ -26,6 +26,8 @@ from engine.wandb.reading.values import milliseconds, parse, parse_object
 PER_PAGE = 100
 """Runs in a page, each with its whole config and summary."""
 
+OLDEST_FIRST = "+created_at"
+
 SHRINKS_BY = 5
 """A page that the server cannot give is asked for in so many parts."""
 
@@ -175,19 +177,29 @@ def mongo_filter(selection: Selection) -> str:
         parts.append(normal(asked))
     if selection.since is not None:
         parts.append({"createdAt": {"$gte": iso_time(selection.since)}})
+    if selection.ids:
+        parts.append({"name": {"$in": list(selection.ids)}})
+    if selection.states:
+        parts.append({"state": {"$in": [state.lower() for state in selection.states]}})
     return encode_json(parts[0] if len(parts) == 1 else {"$and": parts} if parts else {})
 
 
 async def list_runs(
     client: WandbClient, context: Context, namespace: Namespace, selection: Selection
 ) -> AsyncGenerator[Run | Unreadable]:
-    """All runs of a project, each once, oldest first.
+    """All runs of a project, each once, oldest first unless the selection has another order.
 
     Pages move while runs come and go, so a list that told of more runs than it gave, or of one twice, is
     read again until it has nothing new.
     """
     seen: set[str] = set()
-    listing = Listing(client, namespace, documents.RUNS, filters=mongo_filter(selection))
+    listing = Listing(
+        client,
+        namespace,
+        documents.RUNS,
+        filters=mongo_filter(selection),
+        order=selection.order or OLDEST_FIRST,
+    )
     for number in range(PASSES):
         new = 0
         async with aclosing(listing.nodes()) as nodes:
@@ -248,7 +260,7 @@ class Listing:
         document: str,
         *,
         filters: str,
-        order: str = "+created_at",
+        order: str = OLDEST_FIRST,
         per_page: int = PER_PAGE,
     ) -> None:
         self._client = client

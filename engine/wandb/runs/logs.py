@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from engine.records import ConsoleLine, ConsoleLines, HistoryRows
 from engine.wandb.history.filestream import REQUEST_LIMIT, FileStream
-from engine.wandb.history.rows import LINE_LIMIT, encode_row
+from engine.wandb.history.rows import LINE_LIMIT
+from engine.wandb.jsontext import encode_row
 from engine.wandb.mapping import RunMapping
 
 EVENTS = "wandb-events.jsonl"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from engine.records import Json, Namespace, Run
 from engine.wandb.charts import LEFT, own_charts, why_left
-from engine.wandb.history.rows import INTERNAL_KEYS, LastRow, RowSequence, encode_row
-from engine.wandb.jsontext import Plain
+from engine.wandb.history.rows import INTERNAL_KEYS, LastRow, RowSequence
+from engine.wandb.jsontext import Plain, encode_row
 from engine.wandb.mapping import PROVENANCE, WANDB, RunMapping
 from engine.wandb.own_ids import localised, localised_row
 
@@ -37,6 +37,10 @@ class ReplicaMapping(RunMapping):
             self.lose("sweep_dropped", f"of sweep {self.run.sweep!r}, which {PROVENANCE} tells")
         for chart in sorted({*own_charts(self._own)}):
             self.lose(LEFT, why_left(chart))
+
+    def _plain(self) -> Plain:
+        # W&B's own client sends bare ``Infinity`` in a config, so that its servers hold and take it.
+        return Plain(finite=False)
 
     def _user_config(self, plain: Plain) -> dict[str, Json]:
         kept = self.run.extra[WANDB]

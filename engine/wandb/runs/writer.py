@@ -7,14 +7,14 @@ file stream. A fifth, a second ``upsertBucket``, only if its history has somethi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio.to_thread
 
-from engine.errors import Conflict, Transient, Unsupported
+from engine.errors import Conflict, Side, Transient, Unsupported
 from engine.protocols import Reader
 from engine.records import (
     Artifact,
@@ -45,15 +45,15 @@ from engine.wandb.history.rows import (
     RowEncoder,
     RowSequence,
     changes_of,
-    encode_row,
     layout_of,
     step_metric_definitions,
 )
-from engine.wandb.jsontext import encode_json
+from engine.wandb.jsontext import encode_json, encode_row
 from engine.wandb.mapping import RunMapping
 from engine.wandb.runs.files import FileUploads
 from engine.wandb.runs.ids import Openings
 from engine.wandb.runs.logs import LogStream
+from engine.wandb.runs.replica import is_replica
 from engine.wandb.uploads.spool import when_there_is_room
 from engine.wandb.versions.artifacts import ArtifactWriter
 
@@ -111,21 +111,19 @@ async def open_run(
 async def _upsert(client: WandbClient, namespace: Namespace, mapping: RunMapping) -> tuple[Json, Namespace]:
     """The run as the server has it, and where it put it."""
 
-    async def attempt() -> Json:
+    async def attempt(emptied: Mapping[str, Json]) -> Json:
+        variables = {**mapping.upsert(namespace.entity, namespace.project), **emptied}
         try:
-            return await client.graphql(
-                documents.UPSERT_RUN,
-                mapping.upsert(namespace.entity, namespace.project),
-                mapping.subject,
-                retry=False,
-            )
+            return await client.graphql(documents.UPSERT_RUN, variables, mapping.subject, retry=False)
         except Conflict as error:
             if error.remedy is not None:  # a deleted id, as `classify` found
                 raise
             # Every other 409 of this mutation passes (``core/internal/clients/retry_policy.go``).
             raise Transient(error.message, side=error.side, subject=error.subject, exc=error) from error
 
-    bucket = (await retrying(attempt))["upsertBucket"]["bucket"]
+    bucket = (await retrying(partial(attempt, {})))["upsertBucket"]["bucket"]
+    if emptied := mapping.cleared(bucket):
+        await retrying(partial(attempt, emptied))
     # The server's spelling counts from here on.
     project = bucket["project"]
     return bucket, Namespace(project["entity"]["name"], project["name"])
@@ -180,6 +178,7 @@ class WandbRunWriter:
     async def write_history(self, chunks: AsyncIterator[HistoryChunk]) -> Receipt:
         sequence = self.mapping.row_sequence()
         points = rows = 0
+        last_step = -1
         with PointStore(self.context.spool) as store:
             async for chunk in chunks:
                 match chunk:
@@ -192,6 +191,7 @@ class WandbRunWriter:
                         rows += len(lines)
                         points += sum(values for _, values in lines)
                         await self.stream.add(Lines([text for text, _ in lines], [n for _, n in lines]))
+                        last_step = max(last_step, _last_step(chunk.rows))
             if store.count and rows:
                 raise Unsupported("a history came both as points and as rows", subject=self.mapping.subject)
             if store.count:
@@ -199,7 +199,36 @@ class WandbRunWriter:
             elif rows:
                 self._ended_rows(sequence)
         await self.stream.settle()
+        # Of a run that goes on, more may come than was read just now.
+        if is_replica(self.mapping.run) and self.mapping.run.state.is_final:
+            await self._forget_rest(last_step)
         return Receipt(items=1, points=points, rows=rows, note=self._history_note())
+
+    async def _forget_rest(self, last_step: int) -> None:
+        """Drop rows of an earlier transfer that the source has no more, because the run was rewound there.
+
+        Lines cannot be taken back, but the run can be rewound here, too, as W&B's client does it
+        (``core/internal/runbranch/rewind.go``).
+
+        Raises:
+            Conflict: that did not drop them.
+        """
+        rows, held = self.stream.rows, self.stream.sent.held
+        if held <= rows:
+            return
+        await self.stream.flush()
+        where = {"entity": self.namespace.entity, "project": self.namespace.project, "run": self.mapping.id}
+        data = await self.client.graphql(
+            documents.REWIND_RUN, {**where, "step": last_step}, f"history of {self.mapping.subject}"
+        )
+        left = data["rewindRun"]["rewoundRun"]["historyLineCount"] or 0
+        if left > rows:
+            raise Conflict(
+                f"{left - rows} rows are left of an earlier transfer, which the source has no more",
+                side=Side.DESTINATION,
+                subject=f"history of {self.mapping.subject}",
+                remedy="delete the run there, and bring it under another id with --ids suffix",
+            )
 
     async def _write_points(self, store: PointStore) -> int:
         in_thread = store.count > INLINE_POINTS
@@ -302,6 +331,12 @@ class WandbRunWriter:
             self.mapping.lose("summary_too_long", f"{len(line)} bytes; the server takes {LINE_LIMIT}")
             return None
         return line
+
+
+def _last_step(rows: Sequence[Mapping[str, Json]]) -> int:
+    """The step of the last row that has one, -1 if none has."""
+    steps = (row.get("_step") for row in reversed(rows))
+    return next((step for step in steps if type(step) is int), -1)
 
 
 async def _call(in_thread: bool, function: Callable[..., T], *arguments: Any) -> T:

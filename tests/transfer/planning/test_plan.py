@@ -84,6 +84,12 @@ async def test_it_is_what_the_transfer_then_moves():
     assert plan.runs_to_move == result.runs_done
 
 
+async def test_runs_that_are_named_and_not_there_are_foreseen():
+    plan = await planned(source(), options=Options(selection=Selection(ids=("r1", "nobody"))))
+    assert plan.runs_found == 1
+    assert [cause.example for cause in plan.failures] == ["run nobody"]
+
+
 async def test_the_limit_holds_over_all_projects():
     plan = await planned(source(), options=Options(selection=Selection(limit=2)))
 

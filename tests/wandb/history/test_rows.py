@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.wandb.history.points import PointStore
-from engine.wandb.history.rows import LINE_LIMIT, Layout, RowEncoder, RowSequence, encode_row, layout_of
+from engine.wandb.history.rows import LINE_LIMIT, Layout, RowEncoder, RowSequence, layout_of
+from engine.wandb.jsontext import encode_row
 from tests.memory import Point, points
 
 INTERNAL = {"_step", "_timestamp", "_runtime"}

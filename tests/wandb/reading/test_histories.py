@@ -156,9 +156,19 @@ async def test_a_broken_export_is_fetched_again_and_then_fails_the_history(
                     await rows_of(opened, "p", "r")
 
 
-async def test_rows_that_the_server_counts_and_does_not_give_are_told(
-    source: WandbSource, sandbox: RunningSandbox, context: Context, project: str
+async def test_rows_that_the_server_counts_and_does_not_give_fail_the_history(
+    source: WandbSource, sandbox: RunningSandbox, project: str
 ) -> None:
     raw.finished(sandbox, project, "r", [*rows_at(range(2_500)), {"x": "without a step"}])
-    assert len(await rows_of(source, project, "r")) == 2_500
-    assert context.losses.counts["history_rows_missing"] == 1
+    with pytest.raises(IntegrityError, match="counts 2501 rows and gave 2500"):
+        await rows_of(source, project, "r")
+
+
+async def test_a_small_history_that_is_counted_larger_fails_too(
+    source: WandbSource, sandbox: RunningSandbox, project: str
+) -> None:
+    """As of a server that lost its first lines: the number of the last one is all that is left of them."""
+    raw.upsert(sandbox, project, "r")
+    raw.stream(sandbox, project, "r", rows_at(range(5, 9)), offset=5, complete=True, exitcode=0)
+    with pytest.raises(IntegrityError, match="counts 9 rows and gave 4"):
+        await rows_of(source, project, "r")

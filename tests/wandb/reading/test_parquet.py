@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.wandb.reading.parquet import as_logged, merged, united
+from engine.wandb.reading.parquet import Overlap, as_logged, merged, united
 
 
 def written(directory: Path, *parts: dict[str, list[Any]]) -> list[Path]:
@@ -30,6 +30,9 @@ def test_parts_that_overlap_give_each_step_once(tmp_path: Path) -> None:
         tmp_path, {"_step": [0, 1, 2], "x": [0.0, 1.0, 2.0]}, {"_step": [1, 2, 3], "x": [1.0, 2.0, 3.0]}
     )
     assert found == [{"_step": step, "x": float(step)} for step in range(4)]
+    overlap = Overlap()
+    assert sum(len(rows) for rows in merged(sorted(tmp_path.iterdir()), overlap)) == 4
+    assert overlap.rows == 2
 
 
 def test_parts_with_other_columns_make_one_row(tmp_path: Path) -> None:

@@ -110,6 +110,21 @@ async def test_filters_are_those_of_mongodb(
         await ids(source, project, filter="state = 'finished'")
 
 
+async def test_runs_by_their_ids_and_states_and_in_another_order(
+    source: WandbSource, sandbox: RunningSandbox, context: Context, project: str
+) -> None:
+    for number in range(4):
+        raw.upsert(sandbox, project, f"r{number}", summaryMetrics=f'{{"acc": {-number}}}')
+        raw.stream(sandbox, project, f"r{number}", complete=True, exitcode=number % 2)
+    assert await ids(source, project, ids=("r3", "r1", "nobody")) == ["r1", "r3"]
+    assert await ids(source, project, states=("FAILED",)) == ["r1", "r3"]
+    assert await ids(source, project, states=("failed", "finished"), ids=("r0",)) == ["r0"]
+    assert await ids(source, project, order="+summary_metrics.acc", limit=2) == ["r3", "r2"]
+    before = context.counters.requests
+    await listed(source, project, ids=("r0",))
+    assert context.counters.requests - before == 2, "projects, and one page"
+
+
 @pytest.mark.parametrize(
     ("last", "state", "exit_code"),
     [

@@ -55,12 +55,14 @@ def copied(server: RunningSandbox, project: str, run: str) -> dict[str, Any]:
     }
 
 
-def transfer(source: RunningSandbox, destination: RunningSandbox, project: str = "") -> Result:
+def transfer(
+    source: RunningSandbox, destination: RunningSandbox, project: str = "", target: str = ""
+) -> Result:
     async def run() -> Result:
         engine = Engine(
             open_source(f"wandb:{source.url}/{ENTITY}/{project}", SystemOptions(api_key=source.api_key)),
             open_destination(
-                f"wandb:{destination.url}/{ELSEWHERE}", SystemOptions(api_key=destination.api_key)
+                f"wandb:{destination.url}/{ELSEWHERE}/{target}", SystemOptions(api_key=destination.api_key)
             ),
             Options(),
         )
@@ -232,3 +234,115 @@ def test_runs_that_no_sdk_would_write_arrive_as_they_are(
     assert (read["running"]["state"], len(read["running"]["rows"])) == ("running", 3)
     assert read["announced"]["state"] == "pending"
     assert comparable(read["exported"]["rows"]) == comparable(rows_at(range(2_500)))
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningSandbox]:
+    """A server to which single projects are copied."""
+    with running_sandbox(tmp_path_factory.mktemp("copies"), accounts=[Account(ELSEWHERE)]) as running:
+        yield running
+
+
+def copied_to(server: RunningSandbox, project: str, run: str) -> dict[str, Any]:
+    """What may change of a run, as the server has it."""
+    found: dict[str, Any] = server.graphql(
+        """query Changed($e: String!, $p: String!, $r: String!) { project(name: $p, entityName: $e) {
+        description run(name: $r) { state exitcode group jobType notes tags historyLineCount
+        config history(samples: 100000) } } }""",
+        e=ELSEWHERE,
+        p=project,
+        r=run,
+    )["project"]
+    run_found = found.pop("run")
+    rows = [json.loads(row) for row in run_found.pop("history")]
+    return {**found, **run_found, "rows": rows}
+
+
+def test_a_project_that_goes_to_one_of_another_name_brings_no_group(
+    sandbox: RunningSandbox, copies: RunningSandbox
+) -> None:
+    """W&B's runs have groups of their own, so that what an experiment of MLflow becomes is not for them."""
+    sandbox.graphql(
+        """mutation P($e: String!, $p: String!, $d: String) {
+        upsertModel(input: {entityName: $e, name: $p, description: $d}) { inserted } }""",
+        e=ENTITY,
+        p="plain",
+        d="# What it is",
+    )
+    raw.finished(sandbox, "plain", "alone", rows_at(range(2)))
+    raw.upsert(sandbox, "plain", "grouped", groupName="own")
+    raw.stream(sandbox, "plain", "grouped", complete=True, exitcode=0)
+    result = transfer(sandbox, copies, "plain", "of-another-name")
+    assert not result.failures
+    assert not result.losses
+    assert copied_to(copies, "of-another-name", "alone")["group"] is None
+    assert copied_to(copies, "of-another-name", "grouped")["group"] == "own"
+    assert copied_to(copies, "of-another-name", "alone")["description"].startswith("# What it is\n")
+
+
+def test_what_was_emptied_at_the_source_is_emptied(sandbox: RunningSandbox, copies: RunningSandbox) -> None:
+    fields = {"notes": "# old", "groupName": "pairs", "jobType": "train"}
+    raw.upsert(sandbox, "emptied", "r", **fields, tags=["a"])
+    raw.stream(sandbox, "emptied", "r", rows_at(range(2)), complete=True, exitcode=0)
+    assert not transfer(sandbox, copies, "emptied").failures
+    found = copied_to(copies, "emptied", "r")
+    assert (found["notes"], found["group"], found["jobType"], found["tags"]) == (
+        "# old",
+        "pairs",
+        "train",
+        ["a"],
+    )
+    raw.upsert(sandbox, "emptied", "r", **dict.fromkeys(fields, ""), tags=[])
+    assert not transfer(sandbox, copies, "emptied").failures
+    found = copied_to(copies, "emptied", "r")
+    assert not any(found[name] for name in ("notes", "group", "jobType", "tags"))
+
+
+REWIND = """mutation Rewind($e: String!, $p: String!, $s: Float!) { rewindRun(input: {
+    entityName: $e, projectName: $p, runName: "r", metricName: "_step", metricValue: $s
+    }) { rewoundRun { historyLineCount } } }"""
+
+
+@pytest.mark.parametrize("more", [0, 2, 40])
+def test_a_run_that_was_rewound_has_the_rows_that_it_has_now(
+    sandbox: RunningSandbox, copies: RunningSandbox, more: int
+) -> None:
+    project = f"rewound-{more}"
+    raw.finished(sandbox, project, "r", rows_at(range(20)))
+    assert not transfer(sandbox, copies, project).failures
+    sandbox.graphql(REWIND, e=ENTITY, p=project, s=9)
+    rows = [{"_step": step, "x": -1, "_timestamp": 2e9} for step in range(10, 10 + more)]
+    raw.stream(sandbox, project, "r", rows, offset=10, complete=True, exitcode=3)
+    assert not transfer(sandbox, copies, project).failures
+    found = copied_to(copies, project, "r")
+    assert found["rows"] == [*rows_at(range(10)), *rows]
+    assert (found["historyLineCount"], found["state"], found["exitcode"]) == (10 + more, "failed", 3)
+
+
+def test_rows_that_no_rewinding_drops_fail_the_history(
+    sandbox: RunningSandbox, copies: RunningSandbox
+) -> None:
+    """The run went on at a step beyond those that are left of its first life."""
+    project = "rewound-far"
+    raw.finished(sandbox, project, "r", rows_at(range(20)))
+    assert not transfer(sandbox, copies, project).failures
+    sandbox.graphql(REWIND, e=ENTITY, p=project, s=9)
+    raw.stream(sandbox, project, "r", [{"_step": 500, "x": 1}], offset=10, complete=True, exitcode=0)
+    (failure,) = transfer(sandbox, copies, project).failures
+    assert "9 rows are left of an earlier transfer" in failure.message
+
+
+def test_numbers_in_a_config_that_are_not_finite_stay_as_the_sdk_wrote_them(
+    sandbox: RunningSandbox, copies: RunningSandbox
+) -> None:
+    low = [-math.inf, math.nan, None]
+    config: dict[str, Any] = {"high": {"value": math.inf}, "deep": {"value": {"low": low}}}
+    raw.upsert(sandbox, "infinite", "r", config=json.dumps(config))
+    raw.stream(sandbox, "infinite", "r", complete=True, exitcode=0)
+    result = transfer(sandbox, copies, "infinite")
+    assert not result.failures
+    assert not result.losses
+    found = json.loads(copied_to(copies, "infinite", "r")["config"])
+    assert {key: comparable(found[key]["value"]) for key in config} == {
+        key: comparable(entry["value"]) for key, entry in config.items()
+    }
