@@ -1,23 +1,20 @@
 """Pulling the plug: ``engine …`` in a process of its own that is killed at a chosen moment.
 
 The moments are counted in requests that the server gets, so that they hit all that a transfer does and not
-only what takes long. Processes are forked from one that has everything loaded, so that two hundred of
-them take minutes.
+only what takes long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import ForkServerProcess
@@ -29,18 +26,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from engine.sandbox.storage.objects import PREFIX
-
-LOADED = [
-    "engine.cli.main",
-    "engine.mlflow",
-    "engine.wandb",
-    "engine.transfer.engine",
-    "sqlalchemy.dialects.sqlite",
-    "tests.e2e.crashing",
-    "tests.e2e.hurry",
-    "tests.e2e.world",
-    "uvloop",
-]
+from engine.transfer.throttling import breaker
+from engine.wandb import destination
+from engine.wandb.digests import Multipart
+from engine.wandb.history import filestream
+from engine.wandb.versions import unfinished
+from tests.e2e.forked import ended, start_engine
+from tests.e2e.hurry import in_a_hurry
 
 SMALL_PART = 256 * 1024
 LARGE_FROM = 1_200_000
@@ -194,25 +186,20 @@ class Launcher:
         self._hurried = hurried
         self._plugins = [str(directory) for directory in plugins]
         self._environ = {**os.environ, "COLUMNS": "200", "TERM": "dumb", **environ}
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(LOADED)
         self._started = 0
 
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Running:
         """Begin; the process leads a group of its own."""
         self._started += 1
         said = self._scratch / f"said-{self._started}"
-        process = self._context.Process(
-            target=_engine,
-            args=(
-                list(arguments),
-                {**self._environ, **(environ or {})},
-                self._plugins,
-                str(said),
-                self._hurried,
-            ),
+        process = start_engine(
+            arguments,
+            {**self._environ, **(environ or {})},
+            out=said,
+            err=said,
+            plugins=self._plugins,
+            around=_in_pieces_and_a_hurry if self._hurried else _in_pieces,
         )
-        process.start()
         return Running(process, said)
 
     def run(
@@ -244,38 +231,14 @@ class Running:
         return self._said.read_text() if self._said.exists() else ""
 
     def wait(self, timeout_s: float = 60) -> Ended:
-        self._process.join(timeout_s)
-        status = self._process.exitcode
-        if status is None:
-            self._process.kill()
-            self._process.join()
-        self._process.close()
+        status = ended(self._process, timeout_s)
         assert status is not None, f"it did not end:\n{self.said}"
         return Ended(status, self.said)
 
 
-def _engine(
-    arguments: list[str], environ: Mapping[str, str], plugins: list[str], said: str, hurried: bool
-) -> None:
-    """In the child: be the command."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(environ)
-    sys.path[:0] = plugins
-    sys.argv = ["engine", *arguments]
-    to = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(to, 1)
-    os.dup2(to, 2)
-    from engine.cli.main import main
-    from engine.transfer.throttling import breaker
-    from engine.wandb import destination
-    from engine.wandb.digests import Multipart
-    from engine.wandb.history import filestream
-    from engine.wandb.versions import unfinished
-    from tests.e2e.hurry import in_a_hurry
-
-    # Histories and large files go in several pieces without being large, and outages are seen at once.
+@contextmanager
+def _in_pieces() -> Generator[None]:
+    """Histories and large files go in several pieces without being large, and outages are seen at once."""
     with (
         mock.patch.object(breaker, "OPENS_AFTER_S", 0.3),
         mock.patch.object(breaker, "PROBE_FIRST_S", 0.1),
@@ -285,6 +248,11 @@ def _engine(
         mock.patch.object(
             destination, "Multipart", partial(Multipart, threshold=LARGE_FROM, part=SMALL_PART)
         ),
-        in_a_hurry() if hurried else nullcontext(),
     ):
-        main()
+        yield
+
+
+@contextmanager
+def _in_pieces_and_a_hurry() -> Generator[None]:
+    with _in_pieces(), in_a_hurry():
+        yield

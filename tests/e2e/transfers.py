@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +14,7 @@ import anyio
 from engine import Engine, Options, Selection, open_destination, open_source
 from engine.protocols import SystemOptions
 from engine.transfer.options import Result
+from tests.e2e.forked import ended, start_engine
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,24 @@ class Outcome:
 
 def command(*arguments: str, environ: dict[str, str] | None = None, timeout_s: float = 100) -> Outcome:
     """``engine …`` in a process of its own, which remembers nothing unless it is told where."""
-    with tempfile.TemporaryDirectory() as forgotten:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.cli.main", *arguments],
-            env={
+    with tempfile.TemporaryDirectory() as scratch:
+        out, err = Path(scratch, "out"), Path(scratch, "err")
+        process = start_engine(
+            arguments,
+            {
                 **os.environ,
                 "COLUMNS": "200",
                 "TERM": "dumb",
-                "ENGINE_STATE_DIR": forgotten,
+                "ENGINE_STATE_DIR": str(Path(scratch, "state")),
                 **(environ or {}),
             },
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
+            out=out,
+            err=err,
         )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+        status = ended(process, timeout_s)
+        told = Outcome(0 if status is None else status, out.read_text(), err.read_text())
+    assert status is not None, f"it did not end:\n{told.text}"
+    return told
 
 
 def migrate_command(source: str, target: Target, *arguments: str, timeout_s: float = 100) -> Outcome:
