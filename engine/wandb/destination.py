@@ -89,6 +89,7 @@ class WandbDestination:
         self._context: Context
         self._placement: Placement
         self._artifacts: ArtifactWriter
+        self._ids: RunIds
         self._openings: Openings
         self._sweeps: Sweeps
         self._portfolio_places: PortfolioPlaces
@@ -110,9 +111,9 @@ class WandbDestination:
             )
             self._sweeps = Sweeps(client, context)
             self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
-            ids = RunIds(self._id_policy, self._source_uri())
-            await ids.load(context)
-            self._openings = Openings(client, context, ids)
+            self._ids = RunIds(self._id_policy, self._source_uri())
+            await self._ids.load(context)
+            self._openings = Openings(client, context, self._ids)
             await self._check_entity(self._placement.entity)
             yield SystemInfo(
                 uri=self.uri,
@@ -153,6 +154,7 @@ class WandbDestination:
             missing=frozenset(missing),
             errors=tuple(errors),
             warnings=tuple(self._placement.warnings(targets)),
+            first_id=self._ids.of if self._id_policy is IdPolicy.KEEP else None,
         )
         return self._surveyed
 
