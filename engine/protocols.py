@@ -370,6 +370,21 @@ class Measuring(Protocol):
         ...
 
 
+@runtime_checkable
+class Objecting(Protocol):
+    """A source that can tell before anything is moved what of it could not be moved as it was asked to."""
+
+    async def objections(
+        self, projects: Sequence[Project], selection: Selection, *, artifacts: bool
+    ) -> Sequence[EngineError]:
+        """Used inside ``open``.
+
+        Args:
+            artifacts: whether they are moved, too.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """Where source projects would go.
@@ -379,12 +394,15 @@ class Survey:
         missing: those of the targets that have to be created.
         errors: why projects cannot be written to, or cannot go where they are sent.
         warnings: for example names that have to change.
+        first_id: under which id a run would be written to a place; None if another one is found when that
+            is taken.
     """
 
     targets: Mapping[Namespace, Namespace] = field(default_factory=dict)
     missing: frozenset[Namespace] = frozenset()
     errors: tuple[EngineError, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    first_id: Callable[[Run, Namespace], str] | None = None
 
 
 @runtime_checkable

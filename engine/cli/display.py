@@ -236,7 +236,9 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             f"{counted(result.runs_live, 'run')} still going on at the source: what there was has arrived; "
             "the same command brings the rest."
         )
-    if result.runs_skipped and result.runs_skipped == result.runs_found:
+    unchanged = result.runs_skipped and result.runs_skipped == result.runs_found
+    # Runs may be as they were while versions of their artifacts are new.
+    if unchanged and not result.counters.files:
         console.print("Nothing changed since the last time, so nothing was written.")
     _old_ledger(console, result)
     if result.failure_count:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.cli.flowing import flowing
 from engine.remapping.reading import read_mapping
-from engine.remapping.rules import SECTIONS, Rule
+from engine.remapping.rules import NAMESPACES, SECTIONS, Rule, Rules
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +66,7 @@ def explain(
         raise typer.BadParameter(f"write one of {', '.join(SECTIONS)}", param_hint="--as")
     remapping = read_mapping(file)
     found = {
-        name: remapping[name].find(key)
+        name: _rule_about(key, remapping[name])
         for name in ((section,) if section else SECTIONS)
         if remapping[name] or section
     }
@@ -82,6 +82,13 @@ def explain(
     for name, hit in found.items():
         table.add_row(name, *(("[dim]itself[/]", "no rule") if hit is None else _told(*hit)))
     console.print(table)
+
+
+def _rule_about(name: str, rules: Rules) -> tuple[Rule, str] | None:
+    """The rule that counts; of a project it may name the entity, or leave it out."""
+    if (found := rules.find(name)) is None and rules.section == NAMESPACES and name.count("/") == 1:
+        return rules.find(name.partition("/")[2])
+    return found
 
 
 def _told(rule: Rule, becomes: str) -> tuple[str, str]:

@@ -32,10 +32,10 @@ SECTIONS: Final[Mapping[str, str]] = {
 }
 """What can be given other names, in the order in which it is told."""
 
-MERGING: Final = frozenset({USERS, TAGS, REFERENCES})
+MERGING: Final = frozenset({USERS, REFERENCES})
 """Sections in which several names may become one without anything being lost."""
 
-MERGEABLE: Final = (NAMESPACES, CONFIG, METRICS)
+MERGEABLE: Final = (NAMESPACES, TAGS, CONFIG, METRICS)
 """Sections in which they may if the mapping says so: different runs may have called one thing differently."""
 
 RENAMED: Final[Mapping[str, str]] = {

@@ -3,13 +3,13 @@
 It stands in the place of the source that it wraps, so that destinations, plans and verifications need not
 know of it. Ids and namespaces of runs stay as they are: where a run goes is ``Context.remap``.
 
-Whatever gets another name is declared under ``…_renamed``. Two things of one run that would get the same name
-are a ``Conflict``, and the run is not moved; two projects that would are found before anything is.
+Whatever gets another name is declared under ``…_renamed``. Things that would get the same name are found
+before anything is moved (``engine.remapping.collisions``); two of one run that came since, or that only its
+history tells, are a ``Conflict``, and the run is not moved.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
-from engine.errors import ConfigError, Conflict, Side
+from engine.errors import ConfigError, Conflict, EngineError, Side
 from engine.fingerprints import fingerprint
 from engine.protocols import (
     CollectionSource,
@@ -46,12 +46,12 @@ from engine.records import (
     SystemInfo,
     Version,
 )
+from engine.remapping.collisions import find_collisions
 from engine.remapping.rules import (
     ALIASES,
     ARTIFACTS,
     CONFIG,
     METRICS,
-    NAMESPACES,
     REFERENCES,
     RENAMED,
     TAGS,
@@ -63,9 +63,6 @@ from engine.reports import ReportSource, Sweep, View
 from engine.transfer.context import Context
 
 T = TypeVar("T")
-
-SHOWN = 10
-"""Projects in one error."""
 
 
 @runtime_checkable
@@ -155,33 +152,36 @@ class RemappedSource:
 
     # -- projects ----------------------------------------------------------------------------------
 
+    async def objections(
+        self, projects: Sequence[Project], selection: Selection, *, artifacts: bool
+    ) -> Sequence[EngineError]:
+        """What the mapping would make one; see ``engine.protocols.Objecting``."""
+        errors = await find_collisions(
+            self._source, self._rules, projects, selection, self._context.remap, artifacts=artifacts
+        )
+        for project in projects:
+            errors += await self._colliding_sweeps(project)
+        return errors
+
+    async def _colliding_sweeps(self, project: Project) -> list[EngineError]:
+        """Those that cannot have their new names."""
+        source = self._source
+        if not (self._rules[CONFIG] and isinstance(source, ReportSource) and isinstance(source, Renaming)):
+            return []
+        errors: list[EngineError] = []
+        async with aclosing(source.sweeps(project)) as sweeps:
+            async for sweep in sweeps:
+                try:
+                    source.renamed_sweep(sweep, self._rules)
+                except Conflict as error:
+                    where, remedy = error.subject, error.remedy
+                    errors.append(ConfigError(error.message, side=error.side, subject=where, remedy=remedy))
+        return errors
+
     async def projects(self, selection: Selection) -> AsyncGenerator[Project]:
-        """As the source.
-
-        Raises:
-            ConfigError: the mapping sends several projects to one place; all of them are named.
-        """
-        found = [project async for project in self._source.projects(selection)]
-        self._check_places(found)
-        for project in found:
-            yield project
-
-    def _check_places(self, projects: Iterable[Project]) -> None:
-        if NAMESPACES in self._rules.merge:
-            return
-        meeting: dict[str, list[str]] = defaultdict(list)
-        for namespace in (project.namespace for project in projects):
-            remap = self._context.remap
-            if goal := remap.get(namespace.path) or remap.get(namespace.project):
-                meeting[goal].append(str(namespace))
-        told = [f"{', '.join(sources)} → {goal}" for goal, sources in meeting.items() if len(sources) > 1]
-        if told:
-            more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-            raise ConfigError(
-                f"several projects would become one: {'; '.join(told[:SHOWN])}{more}",
-                side=Side.SOURCE,
-                remedy=f"send them elsewhere, or write merge: [{NAMESPACES}] into the mapping",
-            )
+        async with aclosing(self._source.projects(selection)) as projects:
+            async for project in projects:
+                yield project
 
     # -- runs --------------------------------------------------------------------------------------
 

@@ -130,6 +130,7 @@ class Engine:
                 stack,
                 findings,
                 state_dir=self._options.state_dir,
+                artifacts=self._options.artifacts,
             )
             assert ledger is not None
             self._projects = sides.projects

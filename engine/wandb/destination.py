@@ -156,6 +156,7 @@ class WandbDestination:
             missing=frozenset(missing),
             errors=tuple(errors),
             warnings=tuple(self._placement.warnings(targets)),
+            first_id=self._openings.id_of if self._id_policy is IdPolicy.KEEP else None,
         )
         return self._surveyed
 

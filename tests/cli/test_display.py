@@ -141,5 +141,10 @@ def test_what_was_left_out_is_told():
     assert "runs 5/10, 4 unchanged" in out.getvalue()
     assert "nothing was written" not in out.getvalue()
 
+    with_files = Result(runs_found=5, runs_skipped=5)
+    with_files.counters.files = 1
+    summarise(console, with_files)
+    assert "nothing was written" not in out.getvalue()
+
     summarise(console, Result(runs_found=5, runs_skipped=5))
     assert "Nothing changed since the last time, so nothing was written." in out.getvalue()

@@ -11,8 +11,10 @@ import pytest
 import wandb
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from typer.testing import CliRunner
 
 from engine import Engine, Options, open_destination, open_source
+from engine.cli.main import app
 from engine.protocols import Destination, Source, SystemOptions
 from engine.remapping.reading import parse_mapping
 from engine.remapping.source import remapped
@@ -107,6 +109,47 @@ def test_explain_says_which_rule_is_about_a_name(tmp_path: Path):
     assert told.events[0]["sections"]["metrics"] == {"line": 9, "rule": "re:val/(.*)", "becomes": "eval/loss"}
     assert told.events[0]["sections"]["config"] is None
     assert "eval/loss" in command("map", "explain", str(mapping), "val/loss", "--as", "metrics").text
+
+
+EVERY_KIND = r"""
+version: 1
+namespaces: {ann/vision: research/seeing, trained: learned, re:lab/(.*): research/lab-\1}
+users: {ada@old.example: ada}
+tags: {re:v(\d+): version-\1}
+config: {lr: learning_rate}
+metrics: {re:val_(.*): val/\1, loss: train/loss}
+artifacts: {re:model_v\d+_(.*): \1}
+aliases: {best: champion}
+references: {s3://old/: s3://new/}
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "becomes"),
+    [
+        ("namespaces", "ann/vision", "research/seeing"),
+        ("namespaces", "anybody/trained", "learned"),
+        ("namespaces", "lab/x", "research/lab-x"),
+        ("namespaces", "bob/vision", None),
+        ("users", "ada@old.example", "ada"),
+        ("tags", "v12", "version-12"),
+        ("config", "lr", "learning_rate"),
+        ("config", "lr.value", None),
+        ("metrics", "val_loss", "val/loss"),
+        ("artifacts", "model_v3_net", "net"),
+        ("aliases", "best", "champion"),
+        ("references", "s3://old/deep/file", "s3://new/deep/file"),
+        ("references", "gs://old/", None),
+    ],
+)
+def test_explain_tells_of_every_kind(tmp_path: Path, section: str, name: str, becomes: str | None):
+    mapping = tmp_path / "names.yaml"
+    mapping.write_text(EVERY_KIND)
+    done = CliRunner().invoke(app, ["map", "explain", str(mapping), name, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["sections"]
+    assert {kind for kind, hit in told.items() if hit is not None} == ({section} if becomes else set())
+    assert not becomes or told[section]["becomes"] == becomes
 
 
 RENAMED = r"""

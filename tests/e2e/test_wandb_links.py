@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import wandb
 from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
 
-from engine import Options
+from engine import Engine, Options, open_destination, open_source
+from engine.protocols import SystemOptions
+from engine.remapping.reading import parse_mapping
+from engine.remapping.source import remapped
 from engine.transfer.options import Result
 from tests.e2e.sdk_links import CURATED, OTHER, PICKED, PROJECT, REGISTRY, describe
 from tests.e2e.wandb_pair import A, B, Pair, api_of, running_pair
@@ -169,6 +173,34 @@ def test_links_to_what_is_not_moved_are_told(pair: Pair) -> None:
     ]
     (told,) = [loss for loss in result.loss_examples["link_dropped"] if PICKED in loss.subject]
     assert f"{OTHER}/foreign:v0" in told.detail
+
+
+@pytest.mark.usefixtures("arrived")
+def test_links_into_a_registry_go_by_their_new_names(pair: Pair) -> None:
+    mapping = parse_mapping(
+        "version: 1\nartifacts: {curated: polished, ds: data}\naliases: {prod: live}\ntags: {re:(.+): my-\\1}"
+    )
+    origin, goal = (SystemOptions(api_key=server.api_key) for server in (pair.source, pair.target))
+
+    async def move() -> Result:
+        source = remapped(open_source(f"wandb:{pair.source.url}/{A}/{PROJECT}", origin), mapping)
+        destination = open_destination(f"wandb:{pair.target.url}/{B}/renamed", goal)
+        async with Engine(source, destination, Options()) as engine:
+            return await engine.run()
+
+    assert anyio.run(move).failures == []
+    there = seen(api_of(pair.source), f"{ORGANIZATION}/{CURATED}")
+    here = seen(api_of(pair.target), f"{ORGANIZATION}/wandb-registry-{REGISTRY}/polished")
+    assert here.tags == tuple(f"my-{tag}" for tag in there.tags)
+    assert [(one.number, one.source, one.aliases) for one in here.links] == [
+        (
+            one.number,
+            one.source.replace(f"{PROJECT}/", "renamed/").replace("/ds:", "/data:"),
+            tuple(sorted("live" if alias == "prod" else alias for alias in one.aliases)),
+        )
+        for one in there.links
+    ]
+    assert any("live" in one.aliases for one in here.links)
 
 
 @pytest.mark.usefixtures("arrived")

@@ -85,9 +85,9 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_what_is_the_same_may_become_one():
-    mapping = parse_mapping("version: 1\nmetrics: {a: c, b: c}\nmerge: [metrics]\ntags: {x: z, y: z}")
+    mapping = parse_mapping("version: 1\nmetrics: {a: c, b: c}\nmerge: [metrics]\nusers: {x: z, y: z}")
     assert mapping["metrics"].of("b") == "c"
-    assert mapping["tags"].of("y") == "z"
+    assert mapping["users"].of("y") == "z"
 
 
 def test_a_file_that_is_not_there_is_a_wrong_request(tmp_path):

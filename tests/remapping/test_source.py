@@ -43,6 +43,7 @@ metrics: {loss: train/loss, 're:val_(.*)': 'val/\1'}
 artifacts: {re:data-.*: data}
 aliases: {best: chosen}
 references: {s3://old/: s3://new/}
+merge: [tags]
 """
 
 
@@ -85,15 +86,42 @@ async def test_other_rules_bring_a_run_again_and_the_same_rules_do_not(tmp_path)
 
 @pytest.mark.parametrize(
     ("section", "told"),
-    [("config: {lr: depth}", "'depth' and 'lr' (config)"), ("metrics: {re:.*: m}", "both become 'm'")],
+    [
+        ("config: {lr: depth}", "'depth' and 'lr' (config)"),
+        ("metrics: {re:.*: m}", "both become 'm'"),
+        ("tags: {prod: production}", "'prod' and 'production' (tags)"),
+    ],
 )
-async def test_a_run_in_which_two_keys_would_become_one_is_not_moved(section: str, told: str):
+async def test_keys_and_tags_of_a_run_that_would_become_one_are_found_before_anything_is_moved(
+    section: str, told: str
+):
     destination = MemoryDestination()
     run = replace(RUN, summary={"loss": 0.5, "acc": 0.7})
-    result = await moved(filled(MemoryRun(run)), f"version: 1\n{section}", destination)
-    (failure,) = result.failures
-    assert told in failure.message
+    with pytest.raises(ConfigError) as caught:
+        await moved(filled(MemoryRun(run)), f"version: 1\n{section}", destination)
+    assert told in caught.value.message
+    assert caught.value.subject == "run vision/r1"
     assert not destination.written
+
+
+async def test_what_collides_is_told_once_with_the_places_where_it_does():
+    runs = [MemoryRun(replace(RUN, id=f"r{number}")) for number in range(7)]
+    with pytest.raises(PreflightError) as caught:
+        await moved(filled(*runs), "version: 1\nconfig: {lr: depth}\ntags: {x: prod}", MemoryDestination())
+    told = [(error.message, error.subject) for error in caught.value.errors]
+    places = ", ".join(f"run vision/r{number}" for number in range(5)) + " and 2 more"
+    assert told == [
+        ("'depth' and 'lr' (config) would both become 'depth'", places),
+        ("'prod' and 'x' (tags) would both become 'prod'", places),
+    ]
+
+
+async def test_a_run_that_came_since_and_in_which_two_keys_would_become_one_is_not_moved(context: Context):
+    source = RemappedSource(filled(), parse_mapping("version: 1\nconfig: {lr: depth}"))
+    async with source.open(context):
+        (run,) = [run async for run in source.runs(*await listed(source))]
+    assert isinstance(run, Unreadable)
+    assert isinstance(run.error, Conflict)
 
 
 async def test_keys_that_only_a_history_has_are_looked_at_too(context: Context):
@@ -116,7 +144,7 @@ async def test_projects_that_would_become_one_are_found_before_anything_is_moved
     source = MemorySource({"a": [], "b": [], "c": [], "d": [], "e": []})
     destination = MemoryDestination()
     mapping = "version: 1\nnamespaces: {a: x, 're:[bc]': y, 're:d|e': z}"
-    with pytest.raises(ConfigError, match=r"b, c → y; d, e → z") as caught:
+    with pytest.raises(PreflightError, match=r"(?s)b, c → y .*d, e → z ") as caught:
         await moved(source, mapping, destination)
     assert "merge: [namespaces]" in str(caught.value)
     await moved(source, f"{mapping}\nmerge: [namespaces]", destination)

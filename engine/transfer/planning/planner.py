@@ -86,6 +86,7 @@ async def make_plan(
             stack,
             findings,
             state_dir=options.state_dir,
+            artifacts=options.artifacts,
         )
         proofs = _proofs(records, options)
         checks = Checks(source, inheritance=inheritance)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.errors import ConfigError, EngineError, PreflightError, Problem, Side
-from engine.protocols import Destination, Foretelling, Source, Survey
+from engine.protocols import Destination, Foretelling, Objecting, Source, Survey
 from engine.records import Project, Selection, SystemInfo
-from engine.transfer.context import Context
+from engine.transfer.context import Context, LossLedger
+from engine.transfer.planning.meetings import find_meetings
 
 T = TypeVar("T")
 
@@ -83,12 +84,14 @@ async def open_sides(
     findings: Findings,
     *,
     state_dir: Path | None = None,
+    artifacts: bool = True,
 ) -> Sides:
     """Open both sides on ``stack`` and check what can be checked.
 
     Args:
         findings: of what was done before.
         state_dir: where the ledger is kept, to see whether it has room.
+        artifacts: whether they are moved, too.
 
     Raises:
         EngineError: something stands in the way; see ``Findings.settle``.
@@ -103,6 +106,7 @@ async def open_sides(
         findings.errors += _same_place(origin, target, survey)
     if projects is not None:
         findings.warnings += _unused(context, projects)
+        findings.errors += await _collisions(source, projects, selection, context, survey, artifacts)
     findings.errors += context.clocks.errors()
     findings.warnings += context.clocks.warnings()
     check_room(findings, {"temporary data": context.spool, "the ledger": state_dir})
@@ -136,6 +140,32 @@ async def _survey(destination: Foretelling, projects: list[Project], findings: F
     findings.errors += survey.errors
     findings.warnings += survey.warnings
     return survey
+
+
+async def _collisions(
+    source: Source,
+    projects: list[Project],
+    selection: Selection,
+    context: Context,
+    survey: Survey | None,
+    artifacts: bool,
+) -> list[EngineError]:
+    """What would become one, by other names or by other places."""
+    # What is lost is told when it is moved.
+    losses, context.losses = context.losses, LossLedger()
+    try:
+        errors: list[EngineError] = []
+        if isinstance(source, Objecting):
+            errors += await source.objections(projects, selection, artifacts=artifacts)
+        if survey is not None:
+            errors += await find_meetings(
+                source, projects, selection, survey, context.remap, artifacts=artifacts
+            )
+    except EngineError as error:
+        return [error]
+    finally:
+        context.losses = losses
+    return errors
 
 
 def _same_place(origin: SystemInfo, target: SystemInfo, survey: Survey | None) -> Iterator[EngineError]:
