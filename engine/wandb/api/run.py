@@ -18,9 +18,8 @@ from engine.wandb.api.errors import raising_comm_errors, streaming_comm_errors
 from engine.wandb.api.fields import RunFields, unwrapped
 from engine.wandb.api.files import PER_PAGE, File, FileRequest, find_file, list_files, upload_file
 from engine.wandb.api.sampling import Row, Sample, checked_keys
-from engine.wandb.api.scanning import scan, scan_parts
 from engine.wandb.api.session import Session
-from engine.wandb.api.table import HistoryTable, TableBuilder
+from engine.wandb.api.table import HistoryTable
 from engine.wandb.api.update import Change, Merge, changed, changed_config, text
 from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.pages import address, of_run
@@ -150,6 +149,8 @@ class Run(RunFields):
         max_step: int | None = None,
     ) -> AsyncGenerator[Sequence[Row]]:
         """As ``scan_history``, some thousand rows at a time."""
+        from engine.wandb.api.scanning import scan  # with Arrow, which takes long to load
+
         chunks = scan(
             self._session,
             self.record,
@@ -167,6 +168,9 @@ class Run(RunFields):
         self, keys: Sequence[str] | None = None, *, require_all: bool = False
     ) -> HistoryTable:
         """The whole history as an Arrow table; see ``scan_history``."""
+        from engine.wandb.api.collecting import TableBuilder
+        from engine.wandb.api.scanning import scan_parts
+
         builder = TableBuilder()
         parts = scan_parts(self._session, self.record, checked_keys(keys), require_all=require_all)
         async with aclosing(parts):

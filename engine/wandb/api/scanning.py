@@ -16,7 +16,7 @@ from engine.wandb.api.sampling import Row
 from engine.wandb.api.session import Session
 from engine.wandb.reading.history import read_history, read_parts
 from engine.wandb.reading.parquet import as_logged, is_wanted
-from engine.wandb.reading.rows import STEP, Part, step_of
+from engine.wandb.reading.rows import STEP, Columns, Part, step_of
 
 
 async def scan(
@@ -61,12 +61,23 @@ async def scan_parts(
 
 
 def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Part:
+    if isinstance(part, Columns):
+        return _chosen_of_columns(part, keys, require_all=require_all)
     if isinstance(part, pa.RecordBatch):
         if not any(is_wanted(name, keys) and name not in keys for name in part.schema.names):
             return _chosen_of_batch(part, keys, require_all=require_all)
         # Something is wanted of a nested column.
         part = list(as_logged(part))
     return [chosen for row in part if (chosen := _chosen(row, keys, require_all=require_all))]
+
+
+def _chosen_of_columns(columns: Columns, keys: Sequence[str], *, require_all: bool) -> Columns:
+    """All rows have the same keys, so they are chosen all or none."""
+    there = [key for key in keys if key in columns.arrays]
+    if not there or (require_all and len(there) < len(keys)):
+        return Columns({}, 0)
+    wanted = dict.fromkeys([STEP, *there])
+    return Columns({key: columns.arrays[key] for key in wanted if key in columns.arrays}, len(columns))
 
 
 def _chosen_of_batch(batch: pa.RecordBatch, keys: Sequence[str], *, require_all: bool) -> pa.RecordBatch:

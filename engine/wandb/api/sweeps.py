@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 
-import yaml
-
 from engine.errors import ConfigError, NotFound
 from engine.records import Json, Namespace
 from engine.wandb.api import documents
@@ -62,6 +60,8 @@ class Sweep:
     @cached_property
     def config(self) -> dict[str, Json]:
         """How it searches; ``config["metric"]`` says for what."""
+        import yaml  # here, because few ask for it
+
         return yaml.safe_load(self._node["config"]) or {}
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from engine.errors import IntegrityError, Unsupported
 from engine.records import HistoryRows, Run
@@ -22,10 +22,10 @@ from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.exports import Exports
+from engine.wandb.reading.lines import part_of, rows_of
 from engine.wandb.reading.pages import address, of_run
-from engine.wandb.reading.rows import Part, Row, in_order, last_step, step_of
+from engine.wandb.reading.rows import Part, Row, last_step, step_of
 from engine.wandb.reading.runs import counts_of
-from engine.wandb.reading.values import parse_lines
 
 SMALL = 2_000
 """Rows that are asked for at once, if they are not long."""
@@ -33,14 +33,27 @@ SMALL = 2_000
 PAGE_BYTES = 8 * 1024 * 1024
 """Bytes of rows in an answer, about."""
 
-MOST_ROWS = HistoryRows.CHUNK_ROWS
-FIRST_BYTES = PAGE_BYTES // 4
+FIRST_BYTES = PAGE_BYTES // 2
 """Bytes of rows in the first page of a large history, until it is known how long they are."""
 
 MOST_SAMPLES = 10_000
+MOST_ROWS = MOST_SAMPLES // 2
+"""Rows that a page is made for; as many again may come if they lie closer than was thought."""
 
 P = TypeVar("P", bound=Part)
-ReadExports: TypeAlias = Callable[[Exports, Sequence[str]], AsyncGenerator[P]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form(Generic[P]):
+    """In which form rows are wanted.
+
+    Attributes:
+        of_exports: reads what is at these URLs.
+        of_lines: reads the lines of a page.
+    """
+
+    of_exports: Callable[[Exports, Sequence[str]], AsyncGenerator[P]]
+    of_lines: Callable[[Sequence[str]], P]
 
 
 async def read_history(client: WandbClient, context: Context, run: Run) -> AsyncGenerator[HistoryRows]:
@@ -50,10 +63,11 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
         IntegrityError: the server tells of rows and gives none, or an export cannot be read.
     """
     first = 0
-    async with aclosing(_read(client, context, run, Exports.rows)) as lists:
+    form = _Form(Exports.rows, rows_of)
+    async with aclosing(_read(client, context, run, form)) as lists:
         async for rows in lists:
-            for start in range(0, len(rows), MOST_ROWS):
-                chunk = rows[start : start + MOST_ROWS]
+            for start in range(0, len(rows), HistoryRows.CHUNK_ROWS):
+                chunk = rows[start : start + HistoryRows.CHUNK_ROWS]
                 yield HistoryRows(first=first, rows=chunk)
                 first += len(chunk)
 
@@ -61,44 +75,43 @@ async def read_history(client: WandbClient, context: Context, run: Run) -> Async
 def read_parts(
     client: WandbClient, context: Context, run: Run, keys: Sequence[str] = ()
 ) -> AsyncGenerator[Part]:
-    """The same rows for those who make tables of them: what is exported comes as Arrow.
+    """The same rows for those who make tables of them: as Arrow where they can be.
 
     Args:
-        keys: what is wanted of exported rows, see ``parquet.united``; others have all of their keys.
+        keys: what is wanted, see ``parquet.united`` and ``lines.part_of``; rows may have more.
 
     Raises:
         IntegrityError: as with ``read_history``.
     """
-    return _read(client, context, run, partial(Exports.parts, keys=keys))
+    form: _Form[Part] = _Form(partial(Exports.parts, keys=keys), partial(part_of, keys=keys))
+    return _read(client, context, run, form)
 
 
-async def _read(
-    client: WandbClient, context: Context, run: Run, read_exports: ReadExports[P]
-) -> AsyncGenerator[P | list[Row]]:
+async def _read(client: WandbClient, context: Context, run: Run, form: _Form[P]) -> AsyncGenerator[P]:
     counts = counts_of(run)
     if counts.rows == 0:
         return
     if counts.rows is not None and counts.rows <= SMALL and counts.rows * counts.row_bytes <= PAGE_BYTES:
-        rows, there = await _all_at_once(client, run)
+        lines, there = await _all_at_once(client, run)
         # It may have grown since it was listed; what came is thinned then.
-        if len(rows) >= max(counts.rows, there):
-            yield rows
+        if len(lines) >= max(counts.rows, there):
+            yield form.of_lines(lines)
             return
     history = _LargeHistory(client, context, run)
     given = 0
-    async with aclosing(history.parts(read_exports)) as parts:
+    async with aclosing(history.parts(form)) as parts:
         async for part in parts:
             given += len(part)
             yield part
     history.check(given)
 
 
-async def _all_at_once(client: WandbClient, run: Run) -> tuple[list[Row], int]:
-    """Rows, and how many there are."""
+async def _all_at_once(client: WandbClient, run: Run) -> tuple[Sequence[str], int]:
+    """The lines of rows, and how many there are."""
     variables = {**address(run), "samples": SMALL}
     data = await client.graphql(documents.HISTORY_ROWS, variables, f"history of run {run.id}")
     answer = of_run(data, f"run {run.id}", client)
-    return in_order(parse_lines(answer["history"])), answer.get("historyLineCount") or 0
+    return answer["history"], answer.get("historyLineCount") or 0
 
 
 @dataclass(slots=True)
@@ -122,13 +135,13 @@ class _LargeHistory:
         self._subject = f"history of run {run.id}"
         self._count: int | None = None
 
-    async def parts(self, read_exports: ReadExports[P]) -> AsyncGenerator[P | list[Row]]:
+    async def parts(self, form: _Form[P]) -> AsyncGenerator[P]:
         extent = await self._extent()
         self._count = extent.count
         given, exported_to = 0, -1
         if extent.parquet_urls:
             exports = Exports(self._client, self._context, self._subject, self._export_urls)
-            async with aclosing(read_exports(exports, extent.parquet_urls)) as exported:
+            async with aclosing(form.of_exports(exports, extent.parquet_urls)) as exported:
                 async for part in exported:
                     given += len(part)
                     last = last_step(part)
@@ -151,9 +164,14 @@ class _LargeHistory:
             }
             data = await self._client.graphql(documents.HISTORY_ROWS, variables, self._subject)
             answer = of_run(data, self._subject, self._client)
-            rows = in_order(parse_lines(answer["history"]))
-            if window.took(wanted, rows, sum(map(len, answer["history"]))) and rows:
-                yield rows
+            lines = answer["history"]
+            window.measure(len(lines), sum(map(len, lines)))
+            if wanted.is_thinned(len(lines)):
+                window.narrow(wanted, rows_of(lines))
+                continue
+            window.took(wanted, len(lines))
+            if lines:
+                yield form.of_lines(lines)
 
     def check(self, given: int) -> None:
         """Compare with the number of lines that the server counted.
@@ -206,6 +224,14 @@ class _Window:
     stop: int
     samples: int
 
+    @property
+    def width(self) -> int:
+        return self.stop - self.start
+
+    def is_thinned(self, rows: int) -> bool:
+        """Whether there may be more than the rows that came."""
+        return rows >= self.samples and self.width > self.samples
+
 
 @dataclass(slots=True, kw_only=True)
 class _Windows:
@@ -228,7 +254,7 @@ class _Windows:
     """Steps in the next window at most, after one that was too wide."""
 
     def __post_init__(self) -> None:
-        self._rows = max(1, min(SMALL, FIRST_BYTES // self.row_bytes))
+        self._rows = max(1, min(MOST_ROWS, FIRST_BYTES // self.row_bytes))
 
     def next(self) -> _Window | None:
         """What to ask for, None at the end."""
@@ -240,20 +266,22 @@ class _Windows:
         samples = min(width, max(2 * self._rows, min(MOST_SAMPLES, 4 * PAGE_BYTES // self.row_bytes)))
         return _Window(self.start, self.start + width, samples)
 
-    def took(self, window: _Window, rows: Sequence[Row], size: int) -> bool:
-        """Whether the rows are all of the window; if not, a narrower one comes next."""
-        width = window.stop - window.start
+    def measure(self, rows: int, size: int) -> None:
+        """Rows of so many bytes came."""
         if rows:
-            self.row_bytes = max(1, size // len(rows))
+            self.row_bytes = max(1, size // rows)
             self._rows = max(1, min(MOST_ROWS, PAGE_BYTES // self.row_bytes))
-        if len(rows) >= window.samples and width > window.samples:
-            # What came is spread over all there is: an eighth of it is surely an eighth of the rows.
-            reached = step_of(rows[len(rows) // 8])
-            narrower = (reached if reached is not None else window.start) - window.start
-            self._most_width, self._width = max(1, min(narrower, width // 2)), 0
-            return False
-        self.start, self.left = window.stop, max(1, self.left - len(rows))
+
+    def narrow(self, window: _Window, rows: Sequence[Row]) -> None:
+        """The rows are not all of the window: a narrower one comes next."""
+        # What came is spread over all there is: an eighth of it is surely an eighth of the rows.
+        reached = step_of(rows[len(rows) // 8])
+        narrower = (reached if reached is not None else window.start) - window.start
+        self._most_width, self._width = max(1, min(narrower, window.width // 2)), 0
+
+    def took(self, window: _Window, rows: int) -> None:
+        """So many rows are all of the window."""
+        self.start, self.left = window.stop, max(1, self.left - rows)
         # Where rows lie in clusters, the density says little: empty windows get wider and wider.
-        self._width = 2 * width if 2 * len(rows) < self._rows else 0
+        self._width = 2 * window.width if 2 * rows < self._rows else 0
         self._most_width = None
-        return True

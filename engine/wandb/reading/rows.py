@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -12,7 +13,25 @@ from engine.records import Json
 STEP = "_step"
 
 Row: TypeAlias = Mapping[str, Json]
-Part: TypeAlias = Sequence[Row] | pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Some rows by column; see ``reading.columns`` for the types of the arrays.
+
+    Attributes:
+        arrays: by key, in the order in which the rows have them; null where a row has none.
+        rows: how many.
+    """
+
+    arrays: Mapping[str, pa.Array]
+    rows: int
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+Part: TypeAlias = Sequence[Row] | pa.RecordBatch | Columns
 """Some rows of a history, in the order of their steps."""
 
 
@@ -37,7 +56,8 @@ def last_step(part: Part) -> int | None:
     """The step of the last row; None if it has none, or there is no row."""
     if not len(part):
         return None
-    if isinstance(part, pa.RecordBatch):
-        step = part.column(STEP)[-1].as_py()
+    if isinstance(part, (pa.RecordBatch, Columns)):
+        steps = part.column(STEP) if isinstance(part, pa.RecordBatch) else part.arrays[STEP]
+        step = steps[-1].as_py()
         return None if step is None else int(step)
     return step_of(part[-1])

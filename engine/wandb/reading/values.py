@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -34,26 +33,6 @@ def parse(text: str) -> Json:
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         pass  # a bare NaN, or a lone surrogate
     return json.loads(text)
-
-
-LINES = 256
-"""Lines that are parsed at once: many are quicker together, and one that is no strict JSON slows few."""
-
-
-def parse_lines(lines: Sequence[str]) -> list[Json]:
-    """The value of each line; see ``parse``.
-
-    Raises:
-        ValueError: one is no JSON.
-    """
-    values: list[Json] = []
-    for start in range(0, len(lines), LINES):
-        part = lines[start : start + LINES]
-        found = parse(f"[{','.join(part)}]")
-        if len(found) != len(part):
-            raise ValueError("a line holds more or less than one value")
-        values += found
-    return values
 
 
 def parse_object(text: str | None) -> dict[str, Json]:

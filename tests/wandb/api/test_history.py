@@ -11,7 +11,7 @@ import wandb
 
 import engine
 from engine.wandb.api import Api
-from engine.wandb.api.table import TableBuilder
+from engine.wandb.api.collecting import TableBuilder
 from tests.servers import RunningSandbox
 from tests.wandb import raw
 from tests.wandb.conftest import ENTITY
