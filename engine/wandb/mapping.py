@@ -17,7 +17,7 @@ from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwo
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
 
 if TYPE_CHECKING:
-    from engine.wandb.rows import LastRow, RowSequence
+    from engine.wandb.history.rows import LastRow, RowSequence
 
 PROVENANCE: Final = "_import"
 WANDB: Final = "wandb"
@@ -206,7 +206,9 @@ class RunMapping:
 
     def row_sequence(self) -> RowSequence:
         """What makes lines of rows that are wide already."""
-        from engine.wandb.rows import RowSequence  # it needs numpy, which who only reads has no use for
+        from engine.wandb.history.rows import (
+            RowSequence,  # it needs numpy, which who only reads has no use for
+        )
 
         return RowSequence(step_column=f"{self.system}/step", started_at=self.run.started_at)
 
