@@ -44,8 +44,8 @@ def connection(
     """
     keyed = _sorted([(key(item), item) for item in items], descending)
     total = len(keyed)
-    start = _position(keyed, _decode(after), descending, past=True) if after else 0
-    stop = _position(keyed, _decode(before), descending, past=False) if before else total
+    start = _position(keyed, decode_cursor(after), descending, past=True) if after else 0
+    stop = _position(keyed, decode_cursor(before), descending, past=False) if before else total
     stop = max(start, stop)
     if first is not None:
         if first < 0:
@@ -79,7 +79,12 @@ def encode_cursor(key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps(list(key)).encode()).decode()
 
 
-def _decode(cursor: str) -> Key:
+def decode_cursor(cursor: str) -> Key:
+    """The key of the row with this cursor.
+
+    Raises:
+        Refusal: 400.
+    """
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor))
     except (binascii.Error, ValueError) as error:
@@ -138,7 +143,7 @@ def position(cursor: str) -> int:
     Raises:
         Refusal: 400.
     """
-    key = _decode(cursor)
+    key = decode_cursor(cursor)
     if len(key) != 1 or not isinstance(key[0], int):
         raise bad_request(f"{cursor!r} is not a cursor of this list")
     return key[0]

@@ -33,6 +33,7 @@ tables(
         UNIQUE (project, name)
     );
     CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (project, sweep);
+    CREATE INDEX IF NOT EXISTS runs_by_creation ON runs (project, deleted, created);
     """
 )
 
@@ -147,6 +148,38 @@ def writable(call: Call, entity_name: str | None, project_name: str | None, name
     if run is None:
         raise not_found(f"run {project.entity_name}/{project.name}/{name} not found")
     return run
+
+
+ORDERED = {"created": "created_ms", "updated": "updated_ms", "heartbeat": "heartbeat_ms", "name": "name"}
+"""Columns that every run has something in, so that the database can give runs in their order; and the
+attributes of a ``Run`` with the same."""
+
+
+def in_order(
+    call: Call, project: Project, column: str, *, descending: bool, after: tuple[Any, int] | None, count: int
+) -> tuple[list[Run], bool]:
+    """Some runs of a project in the order of a column of ``ORDERED``, equal ones in that of creation.
+
+    Args:
+        after: the value and the number behind which they begin.
+
+    Returns:
+        The runs, at most ``count``, and whether there are any before them.
+    """
+    assert column in ORDERED
+    known = "project = ? AND deleted IS NULL"
+    direction, beyond, before = ("DESC", "<", ">=") if descending else ("ASC", ">", "<=")
+    mark = f"({column}, number)"
+    found = call.db.all(
+        f"""SELECT {_COLUMNS} FROM runs WHERE {known}{f" AND {mark} {beyond} (?, ?)" if after else ""}
+        ORDER BY {column} {direction}, number {direction} LIMIT ?""",  # noqa: S608
+        (project.number, *(after or ()), count),
+    )
+    is_first = after is None or not call.db.value(
+        f"SELECT EXISTS (SELECT 1 FROM runs WHERE {known} AND {mark} {before} (?, ?))",  # noqa: S608
+        (project.number, *after),
+    )
+    return [_run(row) for row in found], not is_first
 
 
 def in_project(

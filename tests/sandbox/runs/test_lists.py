@@ -113,6 +113,28 @@ def test_orders_and_pages(sandbox: RunningSandbox, filled: str, order: str, expe
     assert "".join(name[-1] for name in names) == expected
 
 
+@pytest.mark.parametrize("path", ["created_at", "updatedAt", "heartbeat_at", "name"])
+@pytest.mark.parametrize("direction", ["+", "-"])
+@pytest.mark.parametrize("size", [0, 1, 3, 50])
+def test_pages_that_the_database_orders_are_those_of_a_filter_that_all_match(
+    sandbox: RunningSandbox, filled: str, path: str, direction: str, size: int
+) -> None:
+    """Only without a filter the database orders them; cursors are good for both."""
+    order, page = f"{direction}{path}", PAGE.replace("hasNextPage", "hasPreviousPage startCursor hasNextPage")
+
+    def ask(cursor: str | None, filters: dict[str, Any]) -> Any:
+        return sandbox.graphql(page, p=filled, o=order, n=size, c=cursor, f=json.dumps(filters))["project"]
+
+    cursor = None
+    for _ in range(8):
+        ordered, matched = ask(cursor, {}), ask(cursor, {"name": {"$ne": "nobody"}})
+        assert ordered == matched
+        cursor = ordered["runs"]["pageInfo"]["endCursor"]
+        if cursor is None or not ordered["runs"]["pageInfo"]["hasNextPage"]:
+            return
+    raise AssertionError("there is no end")
+
+
 def test_a_run_that_appears_or_goes_shifts_no_page(sandbox: RunningSandbox, project: str) -> None:
     def page(cursor: str | None) -> Any:
         return sandbox.graphql(PAGE, p=project, o="-created_at", n=2, c=cursor)["project"]["runs"]["edges"]
