@@ -28,13 +28,14 @@ from graphql import (
     ExecutionContext,
     ExecutionResult,
     GraphQLError,
+    GraphQLField,
+    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLScalarType,
     GraphQLSchema,
     build_schema,
     execute,
-    get_nullable_type,
     is_introspection_type,
     parse,
     validate,
@@ -78,7 +79,7 @@ class Leaves(list[Any]):
     """Many scalars, each of which is what the schema says: they are answered without a look at each."""
 
 
-class _Execution(ExecutionContext):
+class Execution(ExecutionContext):
     """GraphQL's own rules, with a shorter way for what most of an answer is: values taken from their parent.
 
     What does not go the short way without a doubt goes the long one, which also words the errors.
@@ -117,6 +118,13 @@ _SCALARS = (str, int, float, bool)
 class _Leaf(NamedTuple):
     type: GraphQLScalarType
     nullable: bool
+
+
+def mark_leaf(field: GraphQLField) -> None:
+    """Let a field without a resolver go the short way if it is a scalar."""
+    named = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
+    if isinstance(named, GraphQLScalarType):
+        field.extensions[_LEAF] = _Leaf(named, nullable=named is field.type)
 
 
 def _serialized(scalar: GraphQLScalarType, value: Any) -> Any:
@@ -162,9 +170,9 @@ class Executor:
             context_value=call,
             variable_values=variables,
             operation_name=operation,
-            field_resolver=_from_parent,
+            field_resolver=from_parent,
             type_resolver=_type_name,
-            execution_context_class=_Execution,
+            execution_context_class=Execution,
         )
         done = await result if inspect.isawaitable(result) else result
         assert isinstance(done, ExecutionResult)
@@ -188,11 +196,11 @@ def _bound_schema() -> GraphQLSchema:
             function = _RESOLVERS.get(f"{name}.{field_name}")
             unused.discard(f"{name}.{field_name}")
             if name in _ROOTS:
-                field.resolve = _counted(f"{name}.{field_name}", _bind(function, name) or _from_parent)
+                field.resolve = _counted(f"{name}.{field_name}", _bind(function, name) or from_parent)
             elif function is not None:
                 field.resolve = _bind(function, name)
-            elif isinstance(named := get_nullable_type(field.type), GraphQLScalarType):
-                field.extensions[_LEAF] = _Leaf(named, nullable=named is field.type)
+            else:
+                mark_leaf(field)
     assert not unused, f"no such fields in the schema: {sorted(unused)}"
     return schema
 
@@ -235,7 +243,7 @@ def _value_in(parent: Any, name: str) -> Any:
     return getattr(parent, snake(name), _MISSING)
 
 
-def _from_parent(parent: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
+def from_parent(parent: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
     value = _value_in(parent, info.field_name)
     if parent is None or value is _MISSING:
         field = f"{info.parent_type.name}.{info.field_name}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from graphql import build_schema, validate_schema
+from graphql import ExecutionContext, GraphQLObjectType, build_schema, execute, parse, validate_schema
 
-from engine.sandbox.graph.execution import SCHEMA_DIR, snake
+from engine.sandbox.graph.execution import SCHEMA_DIR, Execution, from_parent, mark_leaf, snake
 from tests.servers import RunningSandbox
 
 
@@ -119,3 +119,36 @@ def test_names_become_snake_case() -> None:
         "md5",
         "i_ds",
     ]
+
+
+class Parent:
+    def __init__(self, value: Any) -> None:
+        self.some_value = value
+
+
+@pytest.mark.parametrize("kind", ["String", "Int", "Float", "Boolean", "ID", "String!", "Int!", "[Int]"])
+@pytest.mark.parametrize(
+    "value",
+    ["text", "7", 7, 2**40, 0.5, 7.0, float("nan"), True, None, [1, None], {}, b"x", lambda: 7, lambda: None],
+    ids=repr,
+)
+def test_the_short_way_gives_what_the_rules_of_graphql_give(kind: str, value: Any) -> None:
+    schema = build_schema(
+        f"type Query {{ own: Own gone: Own }} type Own {{ someValue: {kind} other: {kind} }}"
+    )
+    own = schema.type_map["Own"]
+    assert isinstance(own, GraphQLObjectType)
+    root = {"own": {"someValue": value}, "gone": Parent(value)}
+
+    def answers(context: type[ExecutionContext], query: str) -> Any:
+        done = execute(
+            schema, parse(query), root, field_resolver=from_parent, execution_context_class=context
+        )
+        assert not hasattr(done, "__await__")
+        return repr(done)
+
+    queries = ["{ own { someValue } }", "{ gone { again: someValue __typename } }", "{ own { other } }"]
+    wanted = [answers(ExecutionContext, query) for query in queries]
+    for field in own.fields.values():
+        mark_leaf(field)
+    assert [answers(Execution, query) for query in queries] == wanted

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from contextlib import aclosing
 from typing import Any
 
@@ -142,3 +145,28 @@ async def test_samples_of_all_histories(api: Api, sdk: wandb.Api):
     ours = await api.runs(f"{ENTITY}/other").samples(10, ["_runtime"])
     theirs = sdk.runs(f"{ENTITY}/other").histories(samples=10, keys=["_runtime"])
     assert ours == theirs
+
+
+_LISTING = """
+import asyncio, os, sys
+import engine
+
+async def main():
+    async with engine.Api() as api:
+        print(len([run.config async for run in api.runs(sys.argv[1])]))
+
+asyncio.run(main())
+slow = {"pyarrow", "numpy", "pandas", "sqlalchemy", "yaml", "mlflow", "graphql", "engine.wandb.destination"}
+print(sorted(slow & {*sys.modules}))
+"""
+
+
+def test_a_list_of_runs_loads_nothing_that_it_has_no_use_for(filled: RunningSandbox):
+    """It takes longer to load Arrow and numpy than to list a thousand runs."""
+    environ = {**os.environ, "WANDB_BASE_URL": filled.url, "WANDB_API_KEY": filled.api_key}
+    done = subprocess.run(
+        [sys.executable, "-c", _LISTING, PROJECT], env=environ, capture_output=True, text=True, check=True
+    )
+    listed, loaded = done.stdout.splitlines()
+    assert int(listed) > 0
+    assert loaded == "[]"
