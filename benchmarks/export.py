@@ -1,12 +1,14 @@
 """Reads many runs with ``engine.Api`` and with the official SDK, from one sandbox.
 
-    python -m benchmarks.export [--runs 10000] [--long 1000] [--rows 5000] [--keys 8] [--sdk-runs N]
+    python -m benchmarks.export [--runs 10000] [--long 1000] [--rows 5000] [--keys 8]
+        [--sdk-runs 10000] [--sdk-eager-runs 1000] [--sdk-long 50]
 
 Three projects: ``listing`` has runs with a config and a summary, ``histories`` has runs with rows, and
 ``exported`` has the same after the server has exported their rows to Parquet, as the service does with runs
-that are over. All are put straight into the sandbox's database. Each reading is a process of its own;
-``start`` is one that opens the API and reads nothing, and the CPU of a run is what comes on top of that.
-``--sdk-runs`` gives the SDK fewer runs; what it would take for all of them is extrapolated, and marked so.
+that are over. All are put straight into the sandbox's database. Each reading is a process of its own, and
+each client also reads a tenth of the runs: what a run costs is the difference, so that no start of a process
+is in it, and the memory of both should be the same. The SDK reads the first of the runs only, as many as it
+is told; nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Cost, SandboxProcess, cpu_s, measured, sandbox_process
 from engine.sandbox import Sandbox
+from engine.sandbox.database import Database
 
 ENTITY = "rehearsal"
 LIVE, EXPORTED = "histories", "exported"
@@ -40,7 +44,7 @@ class Size:
     keys: int
 
 
-async def fill(data_dir: Path, size: Size, parts: dict[str, int]) -> None:
+async def fill(data_dir: Path, size: Size, parts: Mapping[str, int]) -> None:
     """Make the projects; ``parts`` are their names and numbers of runs."""
     async with Sandbox(data_dir) as sandbox:
         db = sandbox.db
@@ -59,15 +63,23 @@ async def fill(data_dir: Path, size: Size, parts: dict[str, int]) -> None:
                     " heartbeat, config, summary) VALUES (?, ?, ?, ?, ?, 'finished', ?, ?, ?, ?, ?)",
                     (_run(first + i, number, user, i) for i in range(runs)),
                 )
-                if project.startswith((LIVE, EXPORTED)):
-                    db.execute_many(
-                        "INSERT INTO history (run, line, step, row) VALUES (?, ?, ?, ?)",
-                        (row for i in range(runs) for row in _rows(first + i, size)),
-                    )
-                    db.execute_many(
-                        "INSERT INTO history_keys (run, key, type, count) VALUES (?, ?, 'number', ?)",
-                        ((first + i, key, size.rows) for i in range(runs) for key in _row(0, size)),
-                    )
+                if project in (LIVE, EXPORTED):
+                    _fill_histories(db, number, first, size)
+
+
+def _fill_histories(db: Database, project: int, first: int, size: Size) -> None:
+    """Give all runs of a project the same rows: they are made once, and copied within the database."""
+    db.execute_many("INSERT INTO history (run, line, step, row) VALUES (?, ?, ?, ?)", _rows(first, size))
+    db.execute_many(
+        "INSERT INTO history_keys (run, key, type, count) VALUES (?, ?, 'number', ?)",
+        ((first, key, size.rows) for key in _row(0, size)),
+    )
+    for table, columns in (("history", "line, step, row"), ("history_keys", "key, type, count")):
+        db.execute(
+            f"INSERT INTO {table} (run, {columns}) SELECT number, {columns} FROM runs"
+            f" JOIN {table} AS made ON made.run = ? WHERE project = ? AND number != ?",
+            (first, project, first),
+        )
 
 
 def _run(number: int, project: int, user: int, i: int) -> tuple[object, ...]:
@@ -94,49 +106,103 @@ def export(sandbox: SandboxProcess, project: str, runs: int) -> None:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One line of the table."""
+class Measured:
+    """One process that read some runs."""
 
-    client: str
-    what: str
     runs: int
     cost: Cost
     requests: int
     server_cpu_s: float
 
-    def line(self, of: int, start: Cost) -> str:
-        share = of / self.runs
-        shown = f"{self.client}, {self.what}" + (f" ({self.runs} of {of} runs)" if share > 1 else "")
+
+@dataclass(frozen=True)
+class Reading:
+    """A client that read some runs, and a tenth of them."""
+
+    client: str
+    what: str
+    all: Measured
+    tenth: Measured
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of a run, without the start."""
+        return self._per_run(self.all.cost.cpu_s - self.tenth.cost.cpu_s) * 1e3
+
+    @property
+    def wall_ms(self) -> float:
+        """Of a run, without the start."""
+        return self._per_run(self.all.cost.wall_s - self.tenth.cost.wall_s) * 1e3
+
+    def _per_run(self, more: float) -> float:
+        return more / (self.all.runs - self.tenth.runs)
+
+    def line(self) -> str:
+        cost = self.all.cost
         cells = [
-            shown,
-            f"{self.cost.wall_s:.1f}",
-            f"{self.cost.cpu_s:.1f}",
-            f"{self.cost.peak_rss_mb:.0f}",
-            f"{self.requests / self.runs:.2f}",
-            f"{(self.cost.cpu_s - start.cpu_s) * 1e3 / self.runs:.2f}",
-            f"{self.server_cpu_s * 1e3 / self.runs:.2f}",
-            f"{self.cost.wall_s * share:.1f}" + (" (extrapolated)" if share > 1 else ""),
-            self.cost.out.strip(),
+            f"{self.client}, {self.what}",
+            f"{self.all.runs:,}",
+            f"{cost.wall_s:.1f}",
+            f"{cost.cpu_s:.1f}",
+            f"{cost.peak_rss_mb:.0f}",
+            f"{self.tenth.cost.peak_rss_mb:.0f}",
+            f"{self._per_run(self.all.requests - self.tenth.requests):.3f}",
+            f"{self.wall_ms:.2f}",
+            f"{self.cpu_ms:.2f}",
+            f"{self._per_run(self.all.server_cpu_s - self.tenth.server_cpu_s) * 1e3:.2f}",
+            cost.out.strip(),
         ]
-        return "| " + " | ".join(cells) + " |"
+        return _row_of(cells)
 
 
-def read(
-    client: str, what: str, project: str, runs: int, per_page: int, sandbox: SandboxProcess, work: Path
-) -> Reading:
+def _row_of(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def read(client: str, what: str, runs: int, sandbox: SandboxProcess, work: Path) -> Reading:
+    """Have a client read so many runs, and a tenth of them."""
+    # So that what the first process compiles is in no figure.
+    measure(client, what, 1, sandbox, work)
+    tenth = measure(client, what, max(1, runs // 10), sandbox, work)
+    return Reading(client, what, measure(client, what, runs, sandbox, work), tenth)
+
+
+def measure(client: str, what: str, runs: int, sandbox: SandboxProcess, work: Path) -> Measured:
     """Run one client to its end."""
+    # The SDK as the guide uses it; ours as its documentation advises.
+    per_page = 500 if client == "engine" else 50
     command = [sys.executable, "-m", "benchmarks.export_clients", client, what]
-    command += [f"{ENTITY}/{project}", str(per_page)]
-    home = work / f"{client}-{what}-{project}"
-    home.mkdir()
-    environ = {f"WANDB_{kind}": str(home) for kind in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
+    command += [f"{ENTITY}/{what}", str(per_page), str(runs)]
+    home = Path(tempfile.mkdtemp(dir=work))
+    environ = {f"WANDB_{name}": str(home) for name in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     environ |= {"WANDB_BASE_URL": sandbox.url, "WANDB_API_KEY": sandbox.api_key, "WANDB_SILENT": "true"}
     environ |= {"WANDB_ERROR_REPORTING": "false"}
+    # As installed packages are: compiled once, not at each start.
+    environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(work / "bytecode")}
     requests, server = sandbox.requests(), cpu_s(sandbox.pid)
     cost = measured(command, environ=environ, log=home / "log", cwd=Path(__file__).parents[1])
     if cost.status:
         raise SystemExit((home / "log").read_text())
-    return Reading(client, what, runs, cost, sandbox.requests() - requests, cpu_s(sandbox.pid) - server)
+    return Measured(runs, cost, sandbox.requests() - requests, cpu_s(sandbox.pid) - server)
+
+
+def compared(ours: Reading, theirs: Reading) -> str:
+    """How many times as much the other client takes, for a run and for all of them."""
+    same = ours.all.runs == theirs.all.runs
+    cells = [
+        f"{theirs.client}, {theirs.what}",
+        f"{theirs.cpu_ms / ours.cpu_ms:.1f}",
+        f"{theirs.wall_ms / ours.wall_ms:.1f}",
+        f"{theirs.all.cost.cpu_s / ours.all.cost.cpu_s:.1f}" if same else "",
+        f"{theirs.all.cost.wall_s / ours.all.cost.wall_s:.1f}" if same else "",
+    ]
+    return _row_of(cells)
+
+
+def _told(what: str, began: float) -> float:
+    now = time.monotonic()
+    print(f"{what}: {now - began:.0f} s", file=sys.stderr, flush=True)
+    return now
 
 
 def main() -> None:
@@ -147,39 +213,40 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--keys", type=int, default=8)
-    parser.add_argument("--sdk-runs", type=int, default=0, help="runs for the SDK, 0 for all")
+    parser.add_argument("--sdk-runs", type=int, default=10_000, help="runs that the SDK lists")
+    parser.add_argument("--sdk-eager-runs", type=int, default=1_000, help="and with lazy=False")
+    parser.add_argument("--sdk-long", type=int, default=50, help="histories that the SDK reads")
     options = parser.parse_args()
     size = Size(options.runs, options.long, options.rows, options.keys)
     parts = {"listing": size.runs, LIVE: size.long, EXPORTED: size.long}
-    if options.sdk_runs:
-        parts |= {f"{what}-sdk": options.sdk_runs for what, runs in parts.items() if options.sdk_runs < runs}
+    theirs = {
+        "listing": {"sdk": options.sdk_runs, "sdk-eager": options.sdk_eager_runs},
+        LIVE: {"sdk": options.sdk_long},
+        EXPORTED: {"sdk": options.sdk_long},
+    }
     with tempfile.TemporaryDirectory(prefix="export-") as directory:
-        work = Path(directory)
+        work, now = Path(directory), time.monotonic()
         asyncio.run(fill(work / "data", size, parts))
+        now = _told("making the projects", now)
         with sandbox_process(work / "data") as sandbox:
-            for project in parts:
-                if project.startswith(EXPORTED):
-                    export(sandbox, project, parts[project])
-            starts = {
-                client: read(client, "start", "listing", 1, 1, sandbox, work).cost
-                for client in ("engine", "sdk")
-            }
-            for client, start in starts.items():
-                print(f"{client} starts in {start.wall_s:.1f} s, {start.cpu_s:.1f} s of CPU")
-            print("| what | wall s | CPU s | peak MB | req/run | CPU ms/run | server | all: wall s | read |")
-            print("|---|---|---|---|---|---|---|---|---|")
-            for what, clients in (
-                ("listing", ("engine", "sdk", "sdk-eager")),
-                (LIVE, ("engine", "sdk")),
-                (EXPORTED, ("engine", "sdk")),
-            ):
-                for client in clients:
-                    is_ours = client == "engine"
-                    project = what if is_ours or f"{what}-sdk" not in parts else f"{what}-sdk"
-                    # The SDK as the guide uses it; ours as its documentation advises.
-                    per_page = 500 if is_ours else 50
-                    found = read(client, what, project, parts[project], per_page, sandbox, work)
-                    print(found.line(parts[what], starts[client.partition("-")[0]]), flush=True)
+            export(sandbox, EXPORTED, size.long)
+            now = _told("exporting histories on the server", now)
+            head = ("what", "runs", "wall s", "CPU s", "peak MB", "of a tenth", "requests/run")
+            print(_row_of([*head, "wall ms/run", "CPU ms/run", "server CPU ms/run", "values or rows"]))
+            print(_row_of(["---"] * 11))
+            ratios = []
+            for what, runs in parts.items():
+                ours = read("engine", what, runs, sandbox, work)
+                print(ours.line(), flush=True)
+                for client, most in theirs[what].items():
+                    other = read(client, what, min(most, runs), sandbox, work)
+                    print(other.line(), flush=True)
+                    ratios.append(compared(ours, other))
+            now = _told("reading", now)
+    print("\nTimes as much as the engine; all is with the start, where both read the same runs:\n")
+    print(_row_of(["what", "CPU/run", "wall/run", "CPU, all", "wall, all"]))
+    print(_row_of(["---"] * 5))
+    print("\n".join(ratios))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import marshal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Final, Self
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from engine.archive.layout import dumps
 from engine.archive.tables import RUN, constant, file_facts, open_writer, shown
 from engine.records import HistoryRows, Json
+from engine.rows import by_key
 
 FORM: Final = "rows"
 EXACT: Final = "_exact"
@@ -119,20 +121,25 @@ class RowWriter:
         self.points = 0
 
     def add(self, rows: Sequence[Mapping[str, Json]]) -> None:
-        types = self._types
+        columns = by_key(rows)
+        if columns is None:
+            named = dict.fromkeys(chain.from_iterable(rows))
+            columns = {key: [row[key] for row in rows if key in row] for key in named}
+        for key, values in columns.items():
+            self._note(key, values)
         for row in rows:
-            for key, value in row.items():
-                seen = types.get(key)
-                if seen is None:
-                    seen = types[key] = set()
-                seen.add(type(value))
-                if value is not None and key not in INTERNAL:
-                    self.points += 1
             self._window.append(dict(row))
             self._cells += len(row) + 1
             if self._cells >= WINDOW_CELLS or len(self._window) >= WINDOW_ROWS:
                 self._spill()
         self.count += len(rows)
+
+    def _note(self, key: str, values: Sequence[Json]) -> None:
+        """Values that some rows have under a key."""
+        seen = set(map(type, values))
+        self._types.setdefault(key, set()).update(seen)
+        if key not in INTERNAL:
+            self.points += len(values) - (values.count(None) if type(None) in seen else 0)
 
     def _spill(self) -> None:
         if self._spool is None:
@@ -200,19 +207,20 @@ def columns_of(types: Mapping[str, set[type]], times: frozenset[str] = frozenset
 def _arrays(rows: Sequence[Mapping[str, Json]], columns: Mapping[str, Kind]) -> list[Any]:
     """The columns of these rows, and ``_exact``."""
     exact: dict[int, dict[str, Json]] = {}
-    arrays = [_array(name, kind, rows, exact) for name, kind in columns.items()]
-    known = columns.keys()
-    for number, row in enumerate(rows):
+    same, known = by_key(rows) or {}, columns.keys()
+    arrays = [
+        _array(name, kind, same.get(name) or [row.get(name, _MISSING) for row in rows], exact)
+        for name, kind in columns.items()
+    ]
+    for number, row in enumerate(rows if not same or not same.keys() <= known else ()):
         if not row.keys() <= known:
             exact.setdefault(number, {}).update({key: row[key] for key in row if key not in known})
     texts = [dumps(exact[number]) if number in exact else None for number in range(len(rows))]
     return [*arrays, pa.array(texts, pa.string())]
 
 
-def _array(
-    name: str, kind: Kind, rows: Sequence[Mapping[str, Json]], exact: dict[int, dict[str, Json]]
-) -> Any:
-    values = [row.get(name, _MISSING) for row in rows]
+def _array(name: str, kind: Kind, values: Sequence[Json], exact: dict[int, dict[str, Json]]) -> Any:
+    """A column of these values, of which some may be missing."""
     wanted = _PYTHON.get(kind)
     if set(map(type, values)) == {wanted}:
         try:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from engine import ConfigError, Engine, Options
-from engine.errors import Conflict
+from engine.errors import Conflict, PreflightError
 from engine.protocols import LogSource, Measuring, Unreadable
 from engine.records import Artifact, ArtifactEntry, HistoryRows, Namespace, Run
 from engine.remapping.reading import parse_mapping

@@ -84,7 +84,8 @@ def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Pa
 def _chosen_of_columns(columns: Columns, keys: Sequence[str], *, require_all: bool) -> Columns:
     """All rows have the same keys, so they are chosen all or none."""
     there = [key for key in keys if key in columns.arrays]
-    if not there or (require_all and len(there) < len(keys)):
+    deciding = there if require_all else [key for key in there if key in _deciding(keys)]
+    if not deciding or (require_all and len(there) < len(keys)):
         return Columns({}, 0)
     wanted = dict.fromkeys([STEP, *there])
     return Columns({key: columns.arrays[key] for key in wanted if key in columns.arrays}, len(columns))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
 
 import pyarrow as pa
 
 from engine.records import Json
+from engine.rows import by_key
 from engine.wandb.reading.rows import Columns, Row
 
 JSON_TEXTS = pa.large_string()
@@ -29,17 +30,11 @@ class ColumnBuilder:
         """The next rows, whatever keys they have."""
         if not rows:
             return
-        keys = list(rows[0])
-        if set(map(len, rows)) == {len(keys)}:
-            # Most often all rows have the same keys, and then no Python code runs for each value.
-            try:
-                self._extend([(key, list(map(itemgetter(key), rows))) for key in keys], len(rows))
-            except KeyError:
-                pass  # as many keys, but others
-            else:
-                return
-        named = dict.fromkeys(chain.from_iterable(rows))
-        self._extend([(key, [row.get(key) for row in rows]) for key in named], len(rows))
+        columns = by_key(rows)
+        if columns is None:
+            named = dict.fromkeys(chain.from_iterable(rows))
+            columns = {key: [row.get(key) for row in rows] for key in named}
+        self._extend(columns, len(rows))
 
     def add_chosen(self, rows: Sequence[Row], keys: Iterable[str]) -> bool:
         """The next rows, of which those keys are wanted that all of them have.
@@ -47,20 +42,20 @@ class ColumnBuilder:
         Returns:
             False, and nothing was added, if some of them have a key that others have not.
         """
-        chosen = []
+        chosen = {}
         for key in keys:
             having = sum(key in row for row in rows)
             if having == len(rows):
-                chosen.append((key, list(map(itemgetter(key), rows))))
+                chosen[key] = list(map(itemgetter(key), rows))
             elif having or "." in key:  # which may be somewhere within another key
                 return False
-        if self._rows and self._values.keys() != {key for key, _ in chosen}:
+        if self._rows and self._values.keys() != chosen.keys():
             return False
         self._extend(chosen, len(rows))
         return True
 
-    def _extend(self, columns: Iterable[tuple[str, Sequence[Json]]], rows: int) -> None:
-        for key, values in columns:
+    def _extend(self, columns: Mapping[str, Sequence[Json]], rows: int) -> None:
+        for key, values in columns.items():
             column = self._values.setdefault(key, [])
             column.extend(repeat(None, self._rows - len(column)))
             column.extend(values)

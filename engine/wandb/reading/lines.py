@@ -6,20 +6,17 @@ with the objects that become of them. For tables these are gone again before the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
 import orjson
 
 from engine.records import Json
-from engine.wandb.reading.alike import columns_of_alike
+from engine.wandb.reading.alike import blocks, columns_of_alike
 from engine.wandb.reading.columns import ColumnBuilder
 from engine.wandb.reading.rows import STEP, Part, Row, in_order
 from engine.wandb.reading.values import parse
-
-BLOCK = 256
-"""Lines that are parsed at once; one that is no strict JSON slows so many."""
 
 
 def parse_lines(lines: Sequence[str]) -> list[Json]:
@@ -28,7 +25,7 @@ def parse_lines(lines: Sequence[str]) -> list[Json]:
     Raises:
         ValueError: one is no JSON.
     """
-    return list(chain.from_iterable(_blocks(lines)))
+    return list(chain.from_iterable(map(_parsed, blocks(lines))))
 
 
 def rows_of(lines: Sequence[str]) -> list[Row]:
@@ -54,7 +51,7 @@ def part_of(lines: Sequence[str], keys: Sequence[str] = ()) -> Part:
     columns = ColumnBuilder()
     wanted = dict.fromkeys([STEP, *keys])
     last = -1
-    for rows in _blocks(lines):
+    for rows in map(_parsed, blocks(lines)):
         steps = [row.get(STEP) for row in rows]
         if set(map(type, steps)) != {int} or steps[0] < last or steps != sorted(steps):
             return rows_of(lines)
@@ -64,11 +61,6 @@ def part_of(lines: Sequence[str], keys: Sequence[str] = ()) -> Part:
         elif not columns.add_chosen(rows, wanted):
             return rows_of(lines)
     return columns.columns()
-
-
-def _blocks(lines: Sequence[str]) -> Iterator[list[Json]]:
-    for start in range(0, len(lines), BLOCK):
-        yield _parsed(lines[start : start + BLOCK])
 
 
 def _parsed(lines: Sequence[str]) -> list[Json]:

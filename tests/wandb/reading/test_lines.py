@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.wandb.api.collecting import TableBuilder
-from engine.wandb.reading.alike import FEW, columns_of_alike
-from engine.wandb.reading.lines import BLOCK, parse_lines, part_of, rows_of
+from engine.wandb.reading.alike import BLOCK, FEW, columns_of_alike
+from engine.wandb.reading.lines import parse_lines, part_of, rows_of
 from engine.wandb.reading.rows import Columns, Part
 from engine.wandb.reading.values import parse
 
