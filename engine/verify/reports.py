@@ -119,14 +119,13 @@ class ReportsCheck:
             address for address in expected.keys() - found.keys() if await self._is_gone(expected[address])
         ]
         for address in sorted(gone):
-            shown_address = address.partition("?")[0]
-            detail = f"{shown_address} is not at the source any more"
+            detail = f"{_bare(address)} is not at the source any more"
             self.scope.context.lose("report_file_missing", str(view), detail)
         wanted = {address: blob for address, blob in expected.items() if address not in gone}
         read = self.scope.source.read, self.audit.source.read
         contents = Contents(self.scope.level, read, self.scope.findings.counts)
         for kind, address, detail in await contents.differences(wanted, found):
-            self.scope.differ(kind, REPORT, f"file {address}: {detail}", str(view))
+            self.scope.differ(kind, REPORT, f"file {_bare(address)}: {detail}", str(view))
 
     async def _is_gone(self, blob: Blob) -> bool:
         try:
@@ -136,6 +135,11 @@ class ReportsCheck:
         except NotFound:
             return True
         return False
+
+
+def _bare(address: str) -> str:
+    """An address without what may be a signature."""
+    return address.partition("?")[0]
 
 
 def differing_specs(expected: Json, found: Json) -> Iterator[tuple[str, str]]:

@@ -164,7 +164,8 @@ class Migration:
         where = ("--state-dir", str(self.state), *ledger)
         status = self.rehearsal.launcher.run("status", *where, "--json")
         assert status.status == 0, status.said
-        (told,) = (json.loads(line) for line in status.said.splitlines())
+        migrations = [json.loads(line) for line in status.said.splitlines()]
+        (told,) = (one for one in migrations if one["destination"] == self.goal)
         assert told["counts"]
         assert all(set(states) == {"done"} for states in told["counts"].values()), told
         before = self.rehearsal.sandbox.counters()["writes"]
