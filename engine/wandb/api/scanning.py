@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from functools import reduce
@@ -83,22 +83,31 @@ def _chosen_of_part(part: Part, keys: Sequence[str], *, require_all: bool) -> Pa
 
 def _chosen_of_columns(columns: Columns, keys: Sequence[str], *, require_all: bool) -> Columns:
     """All rows have the same keys, so they are chosen all or none."""
-    there = [key for key in keys if key in columns.arrays]
-    deciding = there if require_all else [key for key in there if key in _deciding(keys)]
-    if not deciding or (require_all and len(there) < len(keys)):
+    there, deciding = _found(columns.arrays, keys, require_all=require_all)
+    if not deciding:
         return Columns({}, 0)
     wanted = dict.fromkeys([STEP, *there])
     return Columns({key: columns.arrays[key] for key in wanted if key in columns.arrays}, len(columns))
 
 
 def _chosen_of_batch(batch: pa.RecordBatch, keys: Sequence[str], *, require_all: bool) -> pa.RecordBatch:
-    there = [key for key in keys if key in batch.schema.names]
-    deciding = there if require_all else [key for key in there if key in _deciding(keys)]
-    if not deciding or (require_all and len(there) < len(keys)):
+    there, deciding = _found(batch.schema.names, keys, require_all=require_all)
+    if not deciding:
         return batch.slice(0, 0)
     logged = (pc.is_valid(batch.column(key)) for key in deciding)
     wanted = reduce(pc.and_ if require_all else pc.or_, logged)
     return batch.select(list(dict.fromkeys([STEP, *there]))).filter(wanted)
+
+
+def _found(
+    names: Collection[str], keys: Sequence[str], *, require_all: bool
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The keys that are there, and those of them that decide on a row; none of these if no row is wanted."""
+    there = [key for key in keys if key in names]
+    if require_all:
+        return there, there if len(there) == len(keys) else ()
+    deciding = _deciding(keys)
+    return there, [key for key in there if key in deciding]
 
 
 AXES = frozenset({"_step", "_runtime", "_timestamp"})

@@ -159,7 +159,7 @@ async def test_numpy_values_are_written_as_what_they_are(api: Api, path: str):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"config": {"k": object()}},
+        pytest.param({"config": {"k": object()}}, id="an object"),
         {"config": {1: 2}},
         {"config": [1]},
         {"config": {"_wandb": {}}},
