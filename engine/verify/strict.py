@@ -64,6 +64,7 @@ KINDS: Final = frozenset(
         "reference_kept",
         "reference_renamed",
         "reference_unresolved",
+        "registry_dropped",
         "report_file_missing",
         "report_overwritten",
         "report_reference_unresolved",

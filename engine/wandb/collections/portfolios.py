@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from engine.errors import Conflict, NotFound, NotYet, Side
-from engine.records import Json, Link, Namespace, Portfolio, Receipt, VersionRef
+from engine.records import Collection, Json, Link, Namespace, Portfolio, Receipt, VersionRef
 from engine.transfer.context import Context
 from engine.transfer.ledger.memos import RunMemos
 from engine.transfer.ledger.schema import Kind
@@ -24,9 +24,11 @@ from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.collections.labels import Labels, Member
 from engine.wandb.collections.version_ids import VersionIds
-from engine.wandb.names import artifact_name, is_alias
+from engine.wandb.jsontext import clean_text
+from engine.wandb.names import artifact_name, artifact_type, is_alias
 from engine.wandb.reading.collections import SEQUENCE, read_collection
 from engine.wandb.reading.portfolios import HeldPortfolio, read_portfolio
+from engine.wandb.reading.registries import Registries
 
 LATEST: Final = "latest"
 """The alias that the server itself moves to whatever was linked last."""
@@ -66,30 +68,17 @@ class PortfolioWriter:
         """See ``engine.protocols.LinkDestination``."""
         found = await self._found()
         began = await self.memos.find(Kind.LINK, f"{self.name}/")
-        ours: dict[VersionRef, Link] = {}
-        waiting: VersionRef | None = None
-        made = 0
-        for link in portfolio.links:
-            if (target := self._target(link)) is None:
-                continue
-            if not self._is_done(link, target, found, began):
-                if (version_id := await self.ids.find(target)) is None:
-                    if await self._may_come(target):
-                        waiting = target
-                        break
-                    self._drop(link, f"{target} is not at the destination")
-                    continue
-                await self._make(link, target, version_id)
-                made += 1
-            ours[target] = link
-        if made:
+        ours, made, waiting = await self._make_links(portfolio, found, began)
+        # With a link that is made, a portfolio is there by itself.
+        is_new = found is None and not made and waiting is None
+        if is_new and (self.whole or not portfolio.links):
+            await self._create(portfolio.collection)
+        if made or is_new:
             found = await self._found()
         if found is not None:
             await self._label(portfolio, found, ours, began)
         elif waiting is None:
-            self.context.lose(
-                "portfolio_dropped", self.subject, "none of its links is made, without which it cannot be"
-            )
+            self.context.lose("portfolio_dropped", self.subject, "none of its links is among what is moved")
         if waiting is not None:
             raise NotYet(
                 f"it links to {waiting}, which has not arrived; later links wait for that, as numbers are "
@@ -99,6 +88,26 @@ class PortfolioWriter:
                 remedy="run the same command again when that has arrived",
             )
         return Receipt(items=made, skipped=not made)
+
+    async def _make_links(
+        self, portfolio: Portfolio, found: HeldPortfolio | None, began: Mapping[str, Json]
+    ) -> tuple[dict[VersionRef, Link], int, VersionRef | None]:
+        """Those that there can be; how many were made, and the version that the others wait for."""
+        ours: dict[VersionRef, Link] = {}
+        made = 0
+        for link in portfolio.links:
+            if (target := self._target(link)) is None:
+                continue
+            if not self._is_done(link, target, found, began):
+                if (version_id := await self.ids.find(target)) is None:
+                    if await self._may_come(target):
+                        return ours, made, target
+                    self._drop(link, f"{target} is not at the destination")
+                    continue
+                await self._make(link, target, version_id)
+                made += 1
+            ours[target] = link
+        return ours, made, None
 
     async def _found(self) -> HeldPortfolio | None:
         """What is there now.
@@ -139,6 +148,51 @@ class PortfolioWriter:
             return False
         there = await read_collection(self.client, target.namespace, target.name)
         return there is None or max(there.versions, default=-1) < target.number
+
+    async def _create(self, collection: Collection) -> None:
+        """Make a portfolio without a link.
+
+        Raises:
+            Conflict: the registry takes no artifacts of its type.
+        """
+        where = {"entity": self.namespace.entity, "project": self.namespace.project}
+        type_id = await self._type_id(artifact_type(collection.type), where)
+        # An answer that was lost does not undo what was done.
+        with suppress(Conflict):
+            await self.client.graphql(
+                documents.CREATE_PORTFOLIO,
+                {
+                    **where,
+                    "name": self.name,
+                    "typeID": type_id,
+                    "description": clean_text(collection.description or "") or None,
+                },
+                self.subject,
+            )
+
+    async def _type_id(self, name: str, where: Mapping[str, Json]) -> str:
+        async def known() -> str | None:
+            data = await self.client.graphql(documents.ARTIFACT_TYPE, {**where, "type": name}, self.subject)
+            found = (data.get("project") or {}).get("artifactType")
+            return None if found is None else str(found["id"])
+
+        if (type_id := await known()) is not None:
+            return type_id
+        registry = await Registries(self.client).of(self.namespace)
+        if registry is not None and registry.types is not None:
+            raise Conflict(
+                f"the registry takes no artifacts of type {name!r}, but of {', '.join(registry.types)}",
+                side=Side.DESTINATION,
+                subject=self.subject,
+                remedy=f"let its administrator add the type {name!r}, then run the same command again",
+            )
+        with suppress(Conflict):
+            variables = {**where, "type": name}
+            data = await self.client.graphql(documents.CREATE_ARTIFACT_TYPE, variables, self.subject)
+            return str(data["createArtifactType"]["artifactType"]["id"])
+        found = await known()
+        assert found is not None, "it is there, as the server says"
+        return found
 
     # -- links -----------------------------------------------------------------------------------
 

@@ -14,9 +14,6 @@ from engine.wandb.reading import documents
 from engine.wandb.reading.collections import PER_PAGE, SEQUENCE, described, listed_collections
 from engine.wandb.reading.pages import pages
 
-REGISTRY: Final = "wandb-registry-"
-"""How the names of those projects of an organisation begin that are registries."""
-
 
 @dataclass(frozen=True, slots=True)
 class HeldPortfolio:
