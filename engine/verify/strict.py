@@ -46,6 +46,7 @@ KINDS: Final = frozenset(
         "inf_from_dbl_max",
         "key_renamed",
         "link_dropped",
+        "link_merged",
         "link_renumbered",
         "listing_moved",
         "listing_unsteady",

@@ -258,6 +258,9 @@ class WandbSource:
         found = await read_portfolio(self._client, collection.namespace, collection.name)
         if found is None or found.kind == SEQUENCE:
             raise NotFound("it is not there any more", side=self._side, subject=f"portfolio {collection}")
+        if found.repeated:
+            detail = "links to versions that are linked under a later number, too, which has their aliases"
+            self._context.lose("link_merged", f"portfolio {collection}", detail, found.repeated)
         return replace(found.portfolio, registry=await self._registries.of(collection.namespace))
 
     async def tell_unmoved(self) -> None:

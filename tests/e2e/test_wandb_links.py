@@ -14,9 +14,13 @@ from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
 
 from engine import Engine, Options, open_destination, open_source
 from engine.protocols import Destination, Source, SystemOptions
+from engine.sandbox import links as sandbox_links
+from engine.sandbox.artifact_records import Artifact, Collection
+from engine.sandbox.context import Call
 from engine.transfer.options import Result
 from engine.verify.verifier import Verifier
 from engine.wandb import documents
+from tests.e2e.bad_days import rehearsed
 from tests.e2e.planting import Spoiler
 from tests.e2e.sdk_links import CLOSED, CURATED, OTHER, PICKED, PROJECT, REGISTRY, UNUSED, describe
 from tests.e2e.wandb_pair import A, B, Pair, api_of, running_pair
@@ -294,12 +298,46 @@ def test_links_to_what_is_not_moved_are_told(pair: Pair) -> None:
     assert f"{OTHER}/foreign:v0" in told.detail
 
 
+def moved_on(call: Call, artifact: Artifact, portfolio: Collection) -> None:
+    """A server that gives a new number to a version that is linked again, as W&B may."""
+    where = (portfolio.number, artifact.number)
+    call.db.execute("DELETE FROM artifact_memberships WHERE collection = ? AND artifact = ?", where)
+
+
+@pytest.fixture(params=["nothing", "a new number"])
+def linking_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the servers do with a version that is linked a second time, of which W&B tells nothing."""
+    if request.param == "a new number":
+        monkeypatch.setattr(sandbox_links, "_linked_again", moved_on)
+    return str(request.param)
+
+
+PICKED_ALONE = [("v0", ("first",)), ("v2", ("best", "latest"))]
+
+
+def picked(pair: Pair, project: str) -> list[tuple[str, tuple[str, ...]]]:
+    links = seen(api_of(pair.target), f"{B}/{project}/{PICKED}").links
+    return [(one.number, one.aliases) for one in links]
+
+
 @pytest.mark.usefixtures("arrived")
 @pytest.mark.parametrize("at", range(1, 8))
-def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int) -> None:
-    options, project = Options(state_dir=tmp_path), f"killed-{at}"
-    assert pair.interrupt(PROJECT, project, options, at, b"linkArtifact(")
+def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int, linking_again: str) -> None:
+    options, project = Options(state_dir=tmp_path), f"killed-{at}-{linking_again[:1]}"
+    assert pair.interrupt(PROJECT, project, options, at, b"inkArtifact(")
     assert pair.move(PROJECT, project, options).failures == []
-    path = f"{B}/{project}/{PICKED}"
-    links = seen(api_of(pair.target), path).links
-    assert [(one.number, one.aliases) for one in links] == [("v0", ("first",)), ("v2", ("best", "latest"))]
+    assert picked(pair, project) == PICKED_ALONE
+
+
+@pytest.mark.usefixtures("arrived")
+@pytest.mark.parametrize("after", range(3))
+def test_a_lost_answer_makes_no_link_twice(pair: Pair, after: int, linking_again: str) -> None:
+    project = f"lost-{after}-{linking_again[:1]}"
+    mutations = ("linkArtifact", "unlinkArtifact", "createArtifactPortfolio", "upsertModel")
+    rules = [f"graphql {each}: lose-answer once after {after} requests" for each in mutations]
+    with rehearsed(pair.target, rules, 1) as told:
+        result = pair.move(PROJECT, project)
+    assert told[0]["acted"] == 1
+    assert result.failures == []
+    assert picked(pair, project) == PICKED_ALONE
+    assert seen(api_of(pair.target), f"{B}/{project}/{UNUSED}").links == ()

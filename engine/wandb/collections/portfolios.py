@@ -6,6 +6,9 @@ never taken away, keeps its aliases, and may have taken the number of a link tha
 A link gets the next number, as a version does, and its number is not given again when it is taken back. So a
 link that would come too low is taken back and made again until it has its number. The ledger remembers that
 it is being made, so that one that was left half way is gone on with, and none of others is mistaken for it.
+
+What a server does with a version that is linked already, nothing or a link under a new number, is nowhere
+told. So it never is: who does not know whether a link was made looks before making it again.
 """
 
 from __future__ import annotations
@@ -104,7 +107,7 @@ class PortfolioWriter:
                         return ours, made, target
                     self._drop(link, f"{target} is not at the destination")
                     continue
-                await self._make(link, target, version_id)
+                await self._make(link, target, version_id, found)
                 made += 1
             ours[target] = link
         return ours, made, None
@@ -208,17 +211,24 @@ class PortfolioWriter:
             return False
         return there.number >= link.number or began.get(self._memo(target)) != MAKING
 
-    async def _make(self, link: Link, target: VersionRef, version_id: str) -> None:
-        # On disk before the server is asked: what the memo says must be true of whatever is found there.
-        await self.memos.put(Kind.LINK, self._memo(target), MAKING, settled=True)
-        number, portfolio_id = await self._link(version_id)
+    async def _make(
+        self, link: Link, target: VersionRef, version_id: str, found: HeldPortfolio | None
+    ) -> None:
+        there = None if found is None else _by_target(found).get(target)
+        if found is not None and there is not None:
+            # By an earlier attempt; its number is too low.
+            number, portfolio_id = there.number, found.id
+        else:
+            # On disk before the server is asked: what the memo says must be true of whatever is found there.
+            await self.memos.put(Kind.LINK, self._memo(target), MAKING, settled=True)
+            number, portfolio_id = await self._link(target, version_id)
         while number < link.number:
             # An answer that was lost does not undo what was done.
             with suppress(NotFound):
                 await self._send(
                     documents.UNLINK_ARTIFACT, {"artifactID": version_id, "artifactPortfolioID": portfolio_id}
                 )
-            again, _ = await self._link(version_id)
+            again, _ = await self._link(target, version_id)
             if again <= number:
                 break  # this server does give numbers again
             number = again
@@ -228,18 +238,24 @@ class PortfolioWriter:
             )
         await self.memos.put(Kind.LINK, self._memo(target), MADE)
 
-    async def _link(self, version_id: str) -> tuple[int, str]:
-        """Make a link, unless there is one; its number, and the id of the portfolio."""
-        data = await self._send(
-            documents.LINK_ARTIFACT,
-            {
-                "artifactID": version_id,
-                "artifactPortfolioName": self.name,
-                "entityName": self.namespace.entity,
-                "projectName": self.namespace.project,
-                "aliases": [],
-            },
-        )
+    async def _link(self, target: VersionRef, version_id: str) -> tuple[int, str]:
+        """Make a link; its number, and the id of the portfolio."""
+
+        async def made() -> Json | None:
+            found = await self._found()
+            there = None if found is None else _by_target(found).get(target)
+            if found is None or there is None:
+                return None
+            return {"linkArtifact": {"versionIndex": there.number, "artifactCollectionID": found.id}}
+
+        given: dict[str, Json] = {
+            "artifactID": version_id,
+            "artifactPortfolioName": self.name,
+            "entityName": self.namespace.entity,
+            "projectName": self.namespace.project,
+            "aliases": [],
+        }
+        data = await self.client.create(documents.LINK_ARTIFACT, {"input": given}, self.subject, made)
         linked = data["linkArtifact"]
         return linked["versionIndex"], linked["artifactCollectionID"]
 
