@@ -132,6 +132,7 @@ class WandbSource:
         chosen.check(found, ())
         for project in found:
             if chosen.takes(project):
+                self._client_ids.projects.add(project.namespace)
                 yield replace(project, registry=await self._registries.of(project.namespace))
 
     def _entity(self) -> str:

@@ -321,7 +321,7 @@ def picked(pair: Pair, project: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 @pytest.mark.usefixtures("arrived")
-@pytest.mark.parametrize("at", range(1, 8))
+@pytest.mark.parametrize("at", range(1, 8, 2))
 def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int, linking_again: str) -> None:
     options, project = Options(state_dir=tmp_path), f"killed-{at}-{linking_again[:1]}"
     assert pair.interrupt(PROJECT, project, options, at, b"inkArtifact(")
@@ -330,7 +330,7 @@ def test_pulling_the_plug_changes_nothing(pair: Pair, tmp_path: Path, at: int, l
 
 
 @pytest.mark.usefixtures("arrived")
-@pytest.mark.parametrize("after", range(3))
+@pytest.mark.parametrize("after", range(2))
 def test_a_lost_answer_makes_no_link_twice(pair: Pair, after: int, linking_again: str) -> None:
     project = f"lost-{after}-{linking_again[:1]}"
     mutations = ("linkArtifact", "unlinkArtifact", "createArtifactPortfolio", "upsertModel")
