@@ -23,7 +23,7 @@ from engine.wandb import documents
 from tests.e2e.bad_days import rehearsed
 from tests.e2e.planting import Spoiler
 from tests.e2e.sdk_links import CLOSED, CURATED, OTHER, PICKED, PROJECT, REGISTRY, UNUSED, describe
-from tests.e2e.wandb_pair import A, B, Pair, api_of, running_pair
+from tests.e2e.wandb_pair import STRANGER, A, B, Pair, api_of, running_pair
 from tests.sandbox.artifact_writer import ArtifactWriter
 from tests.wandb.conftest import run_sdk
 
@@ -85,18 +85,32 @@ def arrived(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Optio
     return options, result
 
 
+def told_of_registry(result: Result) -> str:
+    """What is said of the one registry that could not be made."""
+    (told,) = result.failures
+    assert (told.item, told.side) == ("portfolio", "destination")
+    assert "cannot be created: " in told.message
+    assert "ask an administrator of the organisation" in told.message
+    return told.message
+
+
 def test_where_no_registry_can_be_made_its_links_fail_by_name_and_the_rest_arrives(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = documents.CREATE_REGISTRY.replace("inserted", "notKnownToThisServer")
     monkeypatch.setattr(documents, "CREATE_REGISTRY", refused)
-    result = pair.move(PROJECT, "no-registry")
-    (told,) = result.failures
-    assert (told.item, told.side) == ("portfolio", "destination")
-    assert CURATED.replace("/curated", "") in told.message
-    assert "cannot be created: " in told.message
-    assert "ask an administrator of the organisation" in told.message
+    told = told_of_registry(pair.move(PROJECT, "no-registry"))
+    assert CURATED.replace("/curated", "") in told
     assert len(seen(api_of(pair.target), f"{B}/no-registry/{PICKED}").links) == 2
+
+
+def test_where_rights_are_missing_they_fail_as_well(pair: Pair) -> None:
+    theirs = f"{STRANGER}/wandb-registry-{REGISTRY}"
+    remap = {f"{ORGANIZATION}/wandb-registry-{REGISTRY}": theirs}
+    told = told_of_registry(pair.move(PROJECT, "no-rights", Options(remap=remap)))
+    assert theirs in told
+    assert "permission denied" in told
+    assert len(seen(api_of(pair.target), f"{B}/no-rights/{PICKED}").links) == 2
 
 
 @dataclass(frozen=True)
