@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from engine.records import MetricPoints
-from engine.wandb.points import PointStore
-from engine.wandb.rows import RowEncoder, layout_of
+from engine.wandb.history.points import PointStore
+from engine.wandb.history.rows import RowEncoder, layout_of
 
 
 def batches(points: int, keys: int, *, by_step: bool, repeat_steps: bool) -> Iterator[pa.RecordBatch]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.sandbox import Account, Sandbox
-from engine.sandbox.objects import Intercept
+from engine.sandbox.storage.objects import Intercept
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from engine.records import (
 )
 from engine.reports import View
 from engine.wandb.artifact_uris import Reference
-from engine.wandb.references import References
+from engine.wandb.views.references import References
 
 
 @dataclass(frozen=True, slots=True)

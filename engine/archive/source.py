@@ -50,7 +50,7 @@ from engine.reports import Sweep, View
 from engine.selection import Chosen
 from engine.transfer.context import Context
 from engine.wandb.reading import renaming
-from engine.wandb.replica import is_replica
+from engine.wandb.runs.replica import is_replica
 
 T = TypeVar("T")
 

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from engine.sandbox import (
-    agents,
-    artifact_deletion,
-    artifact_downloads,
-    artifact_files,
-    artifact_lists,
-    artifact_tags,
-    artifacts,
+from engine.sandbox import server_info, views
+from engine.sandbox.accounts import users
+from engine.sandbox.artifacts import (
     collections,
     commits,
-    filestream,
-    history_exports,
+    downloads,
     lineage,
     links,
     manifests,
     memberships,
-    project_deletion,
-    project_facts,
-    projects,
     registry,
-    rewind,
-    run_deletion,
-    run_fields,
-    run_files,
-    run_lists,
-    server_info,
-    sweeps,
-    upserts,
-    users,
-    views,
+    tags,
+    versions,
 )
+from engine.sandbox.artifacts import deletion as artifact_deletion
+from engine.sandbox.artifacts import files as artifact_files
+from engine.sandbox.artifacts import lists as artifact_lists
+from engine.sandbox.projects import deletion as project_deletion
+from engine.sandbox.projects import facts, projects
+from engine.sandbox.runs import deletion as run_deletion
+from engine.sandbox.runs import fields, filestream, history_exports, rewind, upserts
+from engine.sandbox.runs import files as run_files
+from engine.sandbox.runs import lists as run_lists
+from engine.sandbox.sweeps import agents, sweeps
 
 __all__ = [
     "ROUTES",
@@ -40,29 +33,29 @@ __all__ = [
     "artifact_deletion",
     "artifact_files",
     "artifact_lists",
-    "artifact_tags",
-    "artifacts",
     "collections",
     "commits",
+    "facts",
+    "fields",
     "lineage",
     "links",
     "manifests",
     "memberships",
     "project_deletion",
-    "project_facts",
     "projects",
     "registry",
     "rewind",
     "run_deletion",
-    "run_fields",
     "run_files",
     "run_lists",
     "server_info",
     "sweeps",
+    "tags",
     "upserts",
     "users",
+    "versions",
     "views",
 ]
 
-ROUTES = [*filestream.ROUTES, *artifact_downloads.ROUTES, *history_exports.ROUTES]
+ROUTES = [*filestream.ROUTES, *downloads.ROUTES, *history_exports.ROUTES]
 """The routes of the areas that have some beside GraphQL."""

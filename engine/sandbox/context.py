@@ -8,9 +8,9 @@ from typing import Final
 
 from aiohttp import web
 
-from engine.sandbox.accounts import User
+from engine.sandbox.accounts.accounts import User
 from engine.sandbox.database import Database
-from engine.sandbox.objects import ObjectStore
+from engine.sandbox.storage.objects import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)

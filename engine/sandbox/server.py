@@ -24,20 +24,20 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from engine.sandbox import accounts
-from engine.sandbox.accounts import Account, User
+from engine.sandbox.accounts import accounts
+from engine.sandbox.accounts.accounts import Account, User
+from engine.sandbox.accounts.auth import authenticate
 from engine.sandbox.areas import ROUTES
-from engine.sandbox.artifact_deletion import delete_abandoned
-from engine.sandbox.auth import authenticate
+from engine.sandbox.artifacts.deletion import delete_abandoned
 from engine.sandbox.context import CALL, Call
 from engine.sandbox.database import Database
-from engine.sandbox.doomed import delete_doomed
 from engine.sandbox.faults import Faults
 from engine.sandbox.faults.admin import FaultRoutes
-from engine.sandbox.graphql import Executor
-from engine.sandbox.objects import DAY_S, PREFIX, Intercept, ObjectStore
-from engine.sandbox.page import PAGES
+from engine.sandbox.graph.execution import Executor
+from engine.sandbox.pages.page import PAGES
 from engine.sandbox.refusals import Refusal, bad_request
+from engine.sandbox.storage.doomed import delete_doomed
+from engine.sandbox.storage.objects import DAY_S, PREFIX, Intercept, ObjectStore
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.sandbox.context import Call
-from engine.sandbox.graphql import resolver
+from engine.sandbox.graph.execution import resolver
 
 FEATURES = (
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.sandbox import accounts, clock, entity_access, ids, json_text, projects
-from engine.sandbox.accounts import Entity, User
-from engine.sandbox.connections import Connection, connection
+from engine.sandbox import clock, json_text
+from engine.sandbox.accounts import accounts, entity_access
+from engine.sandbox.accounts.accounts import Entity, User
 from engine.sandbox.context import Call
 from engine.sandbox.database import Row, tables
-from engine.sandbox.graphql import resolver
-from engine.sandbox.nodes import Changing, Node
-from engine.sandbox.projects import Project
+from engine.sandbox.graph import ids
+from engine.sandbox.graph.connections import Connection, connection
+from engine.sandbox.graph.execution import resolver
+from engine.sandbox.graph.nodes import Changing, Node
+from engine.sandbox.projects import projects
+from engine.sandbox.projects.projects import Project
 from engine.sandbox.refusals import Refusal, bad_request, not_found
 
 tables("""

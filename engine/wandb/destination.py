@@ -24,9 +24,8 @@ from engine.records import (
 )
 from engine.reports import Sweep
 from engine.transfer.context import Context
-from engine.wandb import documents, report_files, uri
-from engine.wandb.artifacts import ArtifactWriter
-from engine.wandb.audit import WandbAudit
+from engine.wandb import documents, uri
+from engine.wandb.audit.audit import WandbAudit
 from engine.wandb.client import WandbClient, connect
 from engine.wandb.collections.numbers import foretell
 from engine.wandb.collections.place import Place
@@ -35,21 +34,23 @@ from engine.wandb.collections.registries import PortfolioPlaces, RegistryMaker
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.collections.writer import SequenceWriter, delete_sequence
 from engine.wandb.digests import Multipart
-from engine.wandb.lanes import Lanes
 from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
 from engine.wandb.own_ids import OwnIds
 from engine.wandb.placement import Placement, members
 from engine.wandb.reading.registries import PREFIX
-from engine.wandb.references import References, run_of_files
-from engine.wandb.rehearsal import WandbRunRehearsal
-from engine.wandb.replica import ReplicaMapping, is_replica
-from engine.wandb.report_files import ReportFiles
-from engine.wandb.run_ids import IdPolicy, Openings, RunIds
-from engine.wandb.run_writer import open_run
-from engine.wandb.sweeps import Sweeps
-from engine.wandb.uploads import Uploader
-from engine.wandb.views import WandbViewWriter
+from engine.wandb.runs.ids import IdPolicy, Openings, RunIds
+from engine.wandb.runs.rehearsal import WandbRunRehearsal
+from engine.wandb.runs.replica import ReplicaMapping, is_replica
+from engine.wandb.runs.sweeps import Sweeps
+from engine.wandb.runs.writer import open_run
+from engine.wandb.uploads.lanes import Lanes
+from engine.wandb.uploads.uploader import Uploader
+from engine.wandb.versions.artifacts import ArtifactWriter
+from engine.wandb.views import files as report_files
+from engine.wandb.views.files import ReportFiles
+from engine.wandb.views.references import References, run_of_files
+from engine.wandb.views.writer import WandbViewWriter
 
 PREPARING = 8
 """Projects that are looked up or created at the same time."""

@@ -13,9 +13,9 @@ from typing import Final
 
 from engine.records import DatasetInput, Json, Namespace, Run, RunState
 from engine.transfer.context import Context
+from engine.wandb.history.rows import LastRow, RowSequence
 from engine.wandb.jsontext import Plain, clean_text, encode_json, without_passwords
 from engine.wandb.names import escaped_keys, is_run_tag, run_id
-from engine.wandb.rows import LastRow, RowSequence
 
 PROVENANCE: Final = "_import"
 WANDB: Final = "wandb"

@@ -28,7 +28,7 @@ from unittest import mock
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from engine.sandbox.objects import PREFIX
+from engine.sandbox.storage.objects import PREFIX
 
 LOADED = [
     "engine.cli.main",
@@ -127,7 +127,7 @@ class Plug:
         self._moment, self._group, self._acts = None, None, {}
 
     async def intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """In front of all routes; see ``engine.sandbox.objects.Intercept``."""
+        """In front of all routes; see ``engine.sandbox.storage.objects.Intercept``."""
         if request.path.startswith("/admin/"):
             return await handler(request)
         self.requests += 1
@@ -269,8 +269,10 @@ def _engine(
     os.dup2(to, 2)
     from engine.cli.main import main
     from engine.transfer.throttling import breaker
-    from engine.wandb import destination, filestream, unfinished
+    from engine.wandb import destination
     from engine.wandb.digests import Multipart
+    from engine.wandb.history import filestream
+    from engine.wandb.versions import unfinished
     from tests.e2e.hurry import in_a_hurry
 
     # Histories and large files go in several pieces without being large, and outages are seen at once.

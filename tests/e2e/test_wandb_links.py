@@ -14,8 +14,8 @@ from wandb.sdk.artifacts.artifact_instance_cache import artifact_instance_cache
 
 from engine import Engine, Options, open_destination, open_source
 from engine.protocols import Destination, Source, SystemOptions
-from engine.sandbox import links as sandbox_links
-from engine.sandbox.artifact_records import Artifact, Collection
+from engine.sandbox.artifacts import links as sandbox_links
+from engine.sandbox.artifacts.records import Artifact, Collection
 from engine.sandbox.context import Call
 from engine.transfer.options import Result
 from engine.verify.verifier import Verifier

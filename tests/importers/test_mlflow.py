@@ -20,7 +20,7 @@ from engine.importers.mlflow import CollectedRuns
 from engine.records import Run
 from engine.transfer.events import Event
 from engine.wandb.destination import WandbDestination
-from engine.wandb.run_writer import WandbRunWriter
+from engine.wandb.runs.writer import WandbRunWriter
 from tests.e2e.wandb_pair import api_of
 from tests.importers.conftest import EXPERIMENTS, FILES, LONG_TAG, METRICS, PARAMS, RUNS, STEPS, B, filled
 from tests.servers import RunningSandbox

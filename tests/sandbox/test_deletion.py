@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.sandbox.blobs import Blobs, Part
-from engine.sandbox.s3_errors import S3Error
+from engine.sandbox.storage.blobs import Blobs, Part
+from engine.sandbox.storage.s3_errors import S3Error
 from tests.sandbox.artifact_writer import COMMIT, ArtifactWriter, canonical_digest, manifest_of, md5_b64
 from tests.sandbox.conftest import upsert
 from tests.servers import RunningSandbox, running_sandbox, send

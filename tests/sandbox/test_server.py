@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from engine.sandbox import Account, Sandbox, serve
-from engine.sandbox.objects import Handler
+from engine.sandbox.storage.objects import Handler
 from tests.sandbox.conftest import upsert
 from tests.servers import running_sandbox, send
 

@@ -12,7 +12,8 @@ from engine.protocols import SystemOptions
 from engine.records import Artifact, ArtifactEntry, Blob, Namespace, Project, Run
 from engine.transfer.context import Context
 from engine.transfer.throttling.retry import DEFAULT_POLICY
-from engine.wandb import WandbDestination, sending
+from engine.wandb import WandbDestination
+from engine.wandb.uploads import sending
 from tests.servers import RunningSandbox
 from tests.wandb.conftest import ENTITY
 from tests.wandb.faults import FaultyServer, faulty

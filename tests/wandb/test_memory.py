@@ -26,7 +26,7 @@ def test_large_and_many_files_take_little_memory(sandbox: RunningSandbox, tmp_pa
         (files / f"small{number:04}").write_bytes(number.to_bytes(2) * 500)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.wandb.uploading"),
+            *(sys.executable, "-m", "tests.wandb.uploads.uploading"),
             *(f"{sandbox.url}/{ENTITY}/memory", str(files), str(spool)),
         ],
         env={**os.environ, "WANDB_API_KEY": sandbox.api_key},

@@ -14,11 +14,11 @@ from engine.transfer.ledger.memos import RunMemos
 from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.digests import Multipart, artifact_digest
-from engine.wandb.manifest import Entry
 from engine.wandb.reading.collections import Holding, read_collection
-from engine.wandb.unfinished import Unfinished
-from engine.wandb.uploads import Uploader
-from engine.wandb.versions import Version
+from engine.wandb.uploads.uploader import Uploader
+from engine.wandb.versions.manifest import Entry
+from engine.wandb.versions.unfinished import Unfinished
+from engine.wandb.versions.version import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from engine.fanout import for_each
 from engine.records import Json, Version
 from engine.wandb import documents
 from engine.wandb.collections.place import Made, Place
-from engine.wandb.manifest import Entry
+from engine.wandb.versions.manifest import Entry
 
 PLACEHOLDER: Final = "Placeholder of transfer-engine: keeps a version number until the transfer is done"
 """The description of such a version, and the display name of such a run."""

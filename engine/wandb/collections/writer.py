@@ -19,12 +19,12 @@ from engine.wandb.collections.placeholders import PlaceholderRun, is_placeholder
 from engine.wandb.collections.references import References
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.digests import artifact_digest
-from engine.wandb.manifest import Entry
 from engine.wandb.own_ids import FindPlace, OwnIds
 from engine.wandb.reading.artifacts import id_of
 from engine.wandb.reading.collections import SEQUENCE, Holding
 from engine.wandb.reading.uses import with_uses
-from engine.wandb.staging import Staging
+from engine.wandb.versions.manifest import Entry
+from engine.wandb.versions.staging import Staging
 
 _RENAME: Final = "bring it to another project or under another name; links are never deleted"
 _REMEDY: Final = (

@@ -23,7 +23,7 @@ from engine.wandb.client import WandbClient
 from engine.wandb.reading.locating import located
 from engine.wandb.reading.parquet import Content, check, merged, united
 from engine.wandb.reading.rows import Part, Row
-from engine.wandb.spool import spooling, when_there_is_room
+from engine.wandb.uploads.spool import spooling, when_there_is_room
 
 IN_MEMORY = 1024 * 1024
 """Bytes of a file that need no place on the disk."""

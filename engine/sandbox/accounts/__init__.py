@@ -1,0 +1,1 @@
+"""Users, entities and keys: who asks, and what they may."""

@@ -1,0 +1,1 @@
+"""Artifacts: versions, their contents, collections, links and lineage."""

@@ -1,0 +1,1 @@
+"""GraphQL: execution, scalars, ids, and lists with filters, orders and pages."""

@@ -1,0 +1,1 @@
+"""Projects: records, facts about their runs, deletion."""

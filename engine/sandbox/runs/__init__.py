@@ -1,0 +1,1 @@
+"""Runs: their records, histories, files and lists."""

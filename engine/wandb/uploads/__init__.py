@@ -1,0 +1,1 @@
+"""Bytes on their way to object stores: what is sent, in which order, and how."""

@@ -1,0 +1,1 @@
+"""Writing artifact versions: entries, digests, manifests, parts."""
