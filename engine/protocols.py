@@ -266,6 +266,15 @@ class LinkDestination(Protocol):
         ...
 
 
+@runtime_checkable
+class LinkForeteller(Protocol):
+    """What a ``LinkDestination`` is too if it can tell beforehand what links need besides versions."""
+
+    async def foretell_portfolio(self, portfolio: Portfolio) -> Problem | None:
+        """What there has to be for a portfolio besides itself, such as its registry; reads only."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """A run that the source lists but cannot read, and why; it is reported and the rest goes on."""

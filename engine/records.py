@@ -75,8 +75,27 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """What is said of a registry: a place of portfolios that belongs to an organisation.
+
+    Attributes:
+        access: who may see it, in the word of the source.
+        types: of the artifacts that it takes; None if it takes any.
+    """
+
+    namespace: Namespace
+    description: str | None = None
+    access: str | None = None
+    types: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A container of runs: a W&B project or an MLflow experiment."""
+    """A container of runs: a W&B project or an MLflow experiment.
+
+    Attributes:
+        registry: what it is besides, if its runs are none and it only holds portfolios.
+    """
 
     namespace: Namespace
     id: str
@@ -84,6 +103,7 @@ class Project:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_at: int | None = None
     deleted: bool = False
+    registry: Registry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,10 +434,12 @@ class Portfolio:
     Attributes:
         collection: what is said of it.
         links: in the order of their numbers.
+        registry: that it belongs to; None if it belongs to a project like others.
     """
 
     collection: Collection
     links: tuple[Link, ...] = ()
+    registry: Registry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

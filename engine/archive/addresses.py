@@ -74,6 +74,8 @@ class Addresses:
         return Portfolio(
             collection=self.collection(portfolio.collection),
             links=tuple(replace(link, target=self._target(link.target)) for link in portfolio.links),
+            registry=portfolio.registry
+            and replace(portfolio.registry, namespace=self.of(portfolio.registry.namespace)),
         )
 
     def _target(self, version: VersionRef) -> VersionRef:

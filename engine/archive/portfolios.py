@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from engine.archive.codec import plain, record_of
 from engine.archive.keeping import DAMAGE, read_record, write_record
 from engine.archive.layout import PORTFOLIO, Layout, disk_errors
 from engine.errors import NotFound, Side
-from engine.records import Collection, Json, Link, Portfolio, Receipt
+from engine.records import Collection, Json, Link, Portfolio, Receipt, Registry
+
+REGISTRY: Final = "registry"
 
 
 def _path(layout: Layout, portfolio: Collection) -> Path:
@@ -45,6 +48,8 @@ def keep_portfolio(layout: Layout, portfolio: Portfolio) -> Receipt:
             PORTFOLIO: plain(portfolio.collection),
             "links": [plain(links[number]) for number in sorted(links)],
         }
+        if portfolio.registry is not None:
+            told = {**told, REGISTRY: plain(portfolio.registry)}
         return Receipt(items=1, skipped=not write_record(layout, path, before, told))
 
 
@@ -60,9 +65,11 @@ def kept_portfolio(layout: Layout, portfolio: Collection) -> Portfolio:
         raise NotFound("it is not in the archive", side=layout.side, subject=f"portfolio {portfolio}")
     try:
         collection = record_of(Collection, record[PORTFOLIO])
+        registry = record_of(Registry, record[REGISTRY]) if REGISTRY in record else None
     except DAMAGE as error:
         raise layout.damaged(_path(layout, portfolio), error) from error
     return Portfolio(
         collection=replace(collection, namespace=portfolio.namespace),
         links=tuple(links[number] for number in sorted(links)),
+        registry=registry,
     )

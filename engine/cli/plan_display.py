@@ -137,6 +137,8 @@ def _wholes(plan: Plan) -> Iterator[tuple[str, str]]:
             "artifact collections",
             f"{_number(plan.collections)} with {_number(plan.versions)} new versions",
         )
+    if plan.portfolios.about:
+        yield "portfolios", _number(plan.portfolios)
     if plan.sweeps.about:
         yield "sweeps", _number(plan.sweeps)
     if plan.reports.about:

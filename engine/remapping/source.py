@@ -391,6 +391,7 @@ class RemappedSource:
         return Portfolio(
             collection=self._named(found.collection),
             links=tuple(map(self._link, found.links)),
+            registry=found.registry,
         )
 
     def _link(self, link: Link) -> Link:

@@ -22,7 +22,7 @@ from engine.transfer.failing import Failed
 from engine.transfer.ledger.journal import Journal
 from engine.transfer.ledger.leases import Claim
 
-_NOWHERE = Namespace("", "")
+NOWHERE = Namespace("", "")
 """Where a portfolio goes is up to the destination."""
 
 
@@ -106,7 +106,7 @@ class Links:
             await self.failed("portfolio", f"portfolio {listed}", error, partial(self._tell, listed))
         else:
             proof = fingerprint(portfolio)
-            await self.journal.collection_ended(listed, _NOWHERE, fingerprint=proof)
+            await self.journal.collection_ended(listed, NOWHERE, fingerprint=proof)
 
     async def _tell(self, portfolio: Collection, error: EngineError) -> None:
-        await self.journal.collection_ended(portfolio, _NOWHERE, error=error)
+        await self.journal.collection_ended(portfolio, NOWHERE, error=error)

@@ -182,6 +182,10 @@ class CollectionAudit(Audit, Protocol):
         """The same of a collection of links."""
         ...
 
+    async def portfolio_place(self, namespace: Namespace) -> Namespace | None:
+        """Where the portfolios of a project are that was not moved, such as a registry; None if nowhere."""
+        ...
+
     def aliases_here(self, link: Link) -> Sequence[str]:
         """Those aliases of a link that there can be."""
         ...
@@ -365,6 +369,9 @@ class AsIs:
 
     def portfolio_here(self, portfolio: ArtifactCollection, namespace: Namespace) -> ArtifactCollection:
         return replace(portfolio, namespace=namespace)
+
+    async def portfolio_place(self, namespace: Namespace) -> Namespace | None:
+        return namespace
 
     def aliases_here(self, link: Link) -> Sequence[str]:
         return link.aliases

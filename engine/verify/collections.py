@@ -44,6 +44,7 @@ class CollectionsCheck:
         chosen: if not all runs were moved, those that were: then collections are looked at that hold a
             version of one of them.
         roots: what the destination holds.
+        linked: portfolios that versions are linked into, wherever they are.
     """
 
     scope: Scope
@@ -56,6 +57,7 @@ class CollectionsCheck:
     chosen: Some[RunRef] | None
     workers: int
     roots: list[CertifiedObject] = field(default_factory=list)
+    linked: set[Collection] = field(default_factory=set)
     _here: dict[Namespace, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     _claimed: dict[RunRef, bool | None] = field(default_factory=dict)
     _asking: anyio.Lock = field(default_factory=anyio.Lock)
@@ -104,6 +106,7 @@ class CollectionsCheck:
             collection, versions = await self.source.collection(listed)
             if self.chosen is not None and not any(version.made_by in self.chosen for version in versions):
                 return
+            self.linked.update(*(version.portfolios for version in versions))
             try:
                 found, held = await self.there.collection(here)
             except NotFound:

@@ -230,7 +230,7 @@ class Verifier:
                 failed=self._options.failed,
                 chosen=check.chosen,
             )
-            await links.compare(projects)
+            await links.compare(projects, check.linked)
 
     async def _compare_reports(self, scope: Scope, projects: Sequence[Project]) -> None:
         if not (isinstance(self._source, ReportSource) and isinstance(self._audit, ReportAudit)):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from engine.errors import AuthError, ConfigError, Conflict, EngineError, Problem, Side
+from engine.errors import AuthError, ConfigError, Conflict, EngineError, NotFound, Problem, Side
 from engine.fanout import KeyedLocks, for_each
 from engine.protocols import CollectionWriter, Reader, RunRehearsal, RunWriter, Survey, SystemOptions
 from engine.records import (
@@ -16,6 +16,7 @@ from engine.records import (
     Portfolio,
     Project,
     Receipt,
+    Registry,
     Run,
     RunRef,
     SystemInfo,
@@ -29,7 +30,7 @@ from engine.wandb.client import WandbClient, connect
 from engine.wandb.collections.numbers import foretell
 from engine.wandb.collections.place import Place
 from engine.wandb.collections.portfolios import PortfolioWriter
-from engine.wandb.collections.registries import PortfolioPlaces
+from engine.wandb.collections.registries import PortfolioPlaces, RegistryMaker
 from engine.wandb.collections.version_ids import VersionIds
 from engine.wandb.collections.writer import SequenceWriter, delete_sequence
 from engine.wandb.digests import Multipart
@@ -37,6 +38,7 @@ from engine.wandb.mapping import RunMapping
 from engine.wandb.names import artifact_name, artifact_type, portfolio_name, run_id
 from engine.wandb.own_ids import OwnIds
 from engine.wandb.placement import Placement, members
+from engine.wandb.reading.registries import PREFIX
 from engine.wandb.runs.ids import IdPolicy, Openings, RunIds
 from engine.wandb.runs.rehearsal import WandbRunRehearsal
 from engine.wandb.runs.replica import ReplicaMapping, is_replica
@@ -94,6 +96,7 @@ class WandbDestination:
         self._openings: Openings
         self._sweeps: Sweeps
         self._portfolio_places: PortfolioPlaces
+        self._registries: RegistryMaker
         self._own_ids: OwnIds
 
     @asynccontextmanager
@@ -113,6 +116,7 @@ class WandbDestination:
             )
             self._sweeps = Sweeps(client, context)
             self._portfolio_places = PortfolioPlaces(client, self._placement.entity, self._told_place)
+            self._registries = RegistryMaker(client)
             self._own_ids = OwnIds(context.memos, self._target_of)
             self._openings = Openings(client, context, RunIds(self._id_policy, self._source_uri()))
             await self._openings.learn_ids()
@@ -176,7 +180,11 @@ class WandbDestination:
         by_name = {project.namespace: project for project in projects}
 
         async def create(target: Namespace) -> None:
-            await self._create(target, [by_name[source] for source in of_target[target]])
+            sources = [by_name[source] for source in of_target[target]]
+            if len(sources) == 1 and sources[0].registry is not None and target.project.startswith(PREFIX):
+                await self._create_registry(target, sources[0].registry)
+            else:
+                await self._create(target, sources)
 
         await for_each(sorted(survey.missing), create, limit=PREPARING)
         return survey.targets
@@ -230,6 +238,13 @@ class WandbDestination:
             )
             if created["upsertModel"]["inserted"]:
                 self._openings.made(target, single=len(sources) == 1)
+
+    async def _create_registry(self, target: Namespace, registry: Registry) -> None:
+        try:
+            await self._registries.ensure(target, registry)
+        except NotFound as error:
+            # What else there is can be brought; its portfolios fail by name.
+            self._context.lose("registry_dropped", f"registry {registry.namespace}", error.message)
 
     def _description(self, target: Namespace, sources: Sequence[Project]) -> str | None:
         if len(sources) != 1 or target in self._shared:
@@ -294,6 +309,8 @@ class WandbDestination:
         if place is None:
             self._context.lose("portfolio_dropped", f"portfolio {source}", "its project is not moved")
             return Receipt(skipped=True)
+        if portfolio.registry is not None and place.project.startswith(PREFIX):
+            await self._registries.ensure(place, portfolio.registry)
         writer = PortfolioWriter(
             client=self._client,
             context=self._context,
@@ -305,6 +322,12 @@ class WandbDestination:
             whole=whole,
         )
         return await writer.write(portfolio)
+
+    async def foretell_portfolio(self, portfolio: Portfolio) -> Problem | None:
+        place = await self._portfolio_places.of(portfolio.collection.namespace)
+        if portfolio.registry is None or place is None or not place.project.startswith(PREFIX):
+            return None
+        return await self._registries.foretell(place)
 
     def _told_place(self, source: Namespace) -> Namespace | None:
         """Where a project goes, or went at another time, because the user says so."""

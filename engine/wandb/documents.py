@@ -229,6 +229,37 @@ query OrganizationsOfEntity($entity: String!) {
 }
 """
 
+CREATE_REGISTRY: Final = """
+mutation CreateRegistry($input: UpsertModelInput!) {
+  upsertModel(input: $input) { inserted }
+}
+"""
+
+ARTIFACT_TYPE: Final = """
+query ArtifactTypeOfProject($entity: String!, $project: String!, $type: String!) {
+  project(name: $project, entityName: $entity) { artifactType(name: $type) { id } }
+}
+"""
+
+CREATE_ARTIFACT_TYPE: Final = """
+mutation CreateArtifactType($entity: String!, $project: String!, $type: String!) {
+  createArtifactType(input: { entityName: $entity, projectName: $project, name: $type }) {
+    artifactType { id }
+  }
+}
+"""
+
+CREATE_PORTFOLIO: Final = """
+mutation CreateArtifactPortfolio(
+  $entity: String!, $project: String!, $name: String!, $typeID: ID!, $description: String
+) {
+  createArtifactPortfolio(input: {
+    entityName: $entity, projectName: $project, name: $name, description: $description
+    artifactTypeID: $typeID
+  }) { artifactCollection { id } }
+}
+"""
+
 ADD_COLLECTION_TAGS: Final = """
 mutation AddCollectionTags($entity: String!, $project: String!, $name: String!, $tags: [TagInput!]!) {
   createArtifactCollectionTagAssignments(input: {

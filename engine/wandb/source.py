@@ -43,6 +43,7 @@ from engine.wandb.reading.logs import read_console, read_system_metrics
 from engine.wandb.reading.materialising import Materialiser
 from engine.wandb.reading.portfolios import list_portfolios, read_portfolio
 from engine.wandb.reading.projects import find_project, list_projects
+from engine.wandb.reading.registries import Registries
 from engine.wandb.reading.runs import list_runs, mongo_filter, read_run
 from engine.wandb.reading.sizes import size_of
 from engine.wandb.reading.uses import with_uses
@@ -75,6 +76,7 @@ class WandbSource:
         self._context: Context
         self._identity: Identity
         self._client_ids: ClientIds
+        self._registries: Registries
         self._materialiser: Materialiser | None = None
         self.tells_uses = True
 
@@ -90,6 +92,7 @@ class WandbSource:
                 self._materialiser = await stack.enter_async_context(strangers)
             self._client, self._context = client, context
             self._client_ids = ClientIds(client, context)
+            self._registries = Registries(client)
             self._identity = await client.identify()
             yield SystemInfo(
                 uri=self.uri,
@@ -129,7 +132,8 @@ class WandbSource:
         chosen.check(found, ())
         for project in found:
             if chosen.takes(project):
-                yield project
+                self._client_ids.projects.add(project.namespace)
+                yield replace(project, registry=await self._registries.of(project.namespace))
 
     def _entity(self) -> str:
         entity = self._location.entity or self._identity.entity
@@ -253,7 +257,7 @@ class WandbSource:
                 yield portfolio
 
     async def portfolio(self, collection: Collection) -> Portfolio:
-        """What is said of a collection of links now, in a request for each 100 links.
+        """What is said of a collection of links and of its registry now, in a request for each 100 links.
 
         Raises:
             NotFound: it was deleted meanwhile, or may not be seen.
@@ -261,7 +265,10 @@ class WandbSource:
         found = await read_portfolio(self._client, collection.namespace, collection.name)
         if found is None or found.kind == SEQUENCE:
             raise NotFound("it is not there any more", side=self._side, subject=f"portfolio {collection}")
-        return found.portfolio
+        if found.repeated:
+            detail = "links to versions that are linked under a later number, too, which has their aliases"
+            self._context.lose("link_merged", f"portfolio {collection}", detail, found.repeated)
+        return replace(found.portfolio, registry=await self._registries.of(collection.namespace))
 
     async def tell_unmoved(self) -> None:
         """See ``engine.protocols.Referring``."""

@@ -29,6 +29,7 @@ from engine.records import (
     Namespace,
     Portfolio,
     Project,
+    Registry,
     RunRef,
     Use,
     Version,
@@ -115,6 +116,7 @@ def collected() -> Collected:
             Portfolio(
                 collection=Collection(namespace=HERE, name="../linked", type="model"),
                 links=(Link(number=2, target=VersionRef(HERE, "model", 3), aliases=("prod",)),),
+                registry=Registry(namespace=HERE, description="of all", access="PRIVATE", types=("model",)),
             )
         ],
         kept_sweeps=[Sweep(namespace=HERE, id="../s", config="method: grid", state="RUNNING")],

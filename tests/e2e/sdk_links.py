@@ -10,7 +10,8 @@ from typing import Any
 import wandb
 
 PROJECT, OTHER = "linked", "elsewhere"
-REGISTRY = "data"
+REGISTRY, CLOSED = "data", "closed"
+UNUSED = "unused"
 CURATED, PICKED = f"wandb-registry-{REGISTRY}/curated", "my picks"
 
 
@@ -35,7 +36,11 @@ def main(directory: Path) -> None:
     os.chdir(directory)
     api = wandb.Api()
     api.create_registry(
-        name=REGISTRY, visibility="organization", organization="sandbox", artifact_types=["dataset"]
+        name=REGISTRY,
+        visibility="organization",
+        organization="sandbox",
+        description="data that is fit for use",
+        artifact_types=["dataset", "model"],
     )
     ds, more = logged(PROJECT, "ds", 4), logged(PROJECT, "more", 1)
     (foreign,) = logged(OTHER, "foreign", 1)
@@ -53,6 +58,14 @@ def main(directory: Path) -> None:
         run.link_artifact(foreign, PICKED)
         run.link_artifact(ds[3], PICKED, aliases=["best"])
     describe(api, "dataset", f"{PROJECT}/{PICKED}", "picked by hand", ["hand"])
+    # As those are that somebody made and did not come to use, or from which all was taken back.
+    for path in (f"wandb-registry-{REGISTRY}/{UNUSED}", f"{PROJECT}/{UNUSED}"):
+        only: Any = ds[0].link(path)
+        describe(api, "dataset", path, "for later", ["empty"])
+        only.unlink()
+    api.create_registry(
+        name=CLOSED, visibility="restricted", organization="sandbox", description="what is not for all"
+    )
 
 
 if __name__ == "__main__":

@@ -187,6 +187,13 @@ def test_pulling_the_plug_changes_nothing(copies: Copies, tmp_path: Path, at: in
     assert spoken(copies.target.sandbox, team) == expected(copies, team)
 
 
+def test_artifacts_may_come_in_a_later_transfer_than_the_runs(copies: Copies, tmp_path: Path) -> None:
+    team = TEAMS[13]
+    assert copies.move(team, tmp_path, artifacts=False).exit_status == 0
+    assert copies.move(team, tmp_path, runs=False).exit_status == 0
+    assert spoken(copies.target.sandbox, team) == expected(copies, team)
+
+
 def test_two_engines_that_share_bring_the_same(copies: Copies, tmp_path: Path) -> None:
     team = TEAMS[10]
 

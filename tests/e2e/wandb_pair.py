@@ -25,7 +25,10 @@ from tests.e2e.server_state import server_state
 from tests.servers import RunningSandbox, running_sandbox
 
 A, B = "ann", "bob"
-"""The only user of either server."""
+"""The user of either server whose key is used."""
+
+STRANGER = "eve"
+"""Another user of the second one, to whose entity nobody else may write."""
 
 
 def api_of(server: RunningSandbox) -> wandb.Api:
@@ -129,7 +132,9 @@ def running_pair(factory: pytest.TempPathFactory) -> Generator[Pair]:
     plug = Plug()
     with (
         running_sandbox(factory.mktemp("a"), accounts=[Account(A)]) as source,
-        running_sandbox(factory.mktemp("b"), accounts=[Account(B)], intercept=plug) as target,
+        running_sandbox(
+            factory.mktemp("b"), accounts=[Account(B), Account(STRANGER)], intercept=plug
+        ) as target,
     ):
         yield Pair(source, target, plug)
 

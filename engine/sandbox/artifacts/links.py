@@ -9,7 +9,7 @@ from engine.sandbox import clock
 from engine.sandbox.artifacts import records, registry
 from engine.sandbox.artifacts.access import readable_artifact, sequence_of, writable_collection
 from engine.sandbox.artifacts.collections import create_collection, ensure_type
-from engine.sandbox.artifacts.records import PORTFOLIO, Artifact, Collection
+from engine.sandbox.artifacts.records import PORTFOLIO, Artifact, Collection, Membership
 from engine.sandbox.artifacts.rules import check_alias
 from engine.sandbox.context import Call
 from engine.sandbox.graph.execution import resolver
@@ -22,9 +22,7 @@ from engine.sandbox.refusals import bad_request, not_found
 def link_artifact(_root: None, call: Call, *, given: dict[str, Any]) -> dict[str, Any]:
     artifact = _linked(call, given)
     portfolio = _portfolio(call, artifact, given)
-    membership = records.membership_in(call.db, artifact, portfolio.number) or records.add_member(
-        call.db, portfolio, artifact
-    )
+    membership = _linked_again(call, artifact, portfolio) or records.add_member(call.db, portfolio, artifact)
     wanted = [alias["alias"] for alias in given.get("aliases") or []]
     for alias in wanted:
         check_alias(alias)
@@ -61,6 +59,11 @@ def unlink_artifact(_root: None, call: Call, *, given: dict[str, Any]) -> dict[s
     if not gone:
         raise not_found(f"the artifact is not linked to {portfolio.name}")
     return {"clientMutationId": given.get("clientMutationId"), "artifactID": artifact.id, "success": True}
+
+
+def _linked_again(call: Call, artifact: Artifact, portfolio: Collection) -> Membership | None:
+    """The link of a version that was linked before, which stays as it is; what W&B does is not known."""
+    return records.membership_in(call.db, artifact, portfolio.number)
 
 
 def _linked(call: Call, given: Mapping[str, Any]) -> Artifact:

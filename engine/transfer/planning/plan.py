@@ -82,6 +82,7 @@ class Plan:
         artifacts: versions; ``artifact_files`` are their files, ``references`` their entries without bytes.
         collections: of artifact versions, where they go by these, that have something new.
         versions: new ones in them, also of runs that are gone or arrived before.
+        portfolios: collections of links that are new or changed.
         sweeps, reports: that are new or changed; drafts and saved views are reports.
         bytes: of files and artifacts.
         largest_bytes: the largest single file, and ``largest_file`` its name.
@@ -111,6 +112,7 @@ class Plan:
     references: Amount
     collections: Amount
     versions: Amount
+    portfolios: Amount
     sweeps: Amount
     reports: Amount
     bytes: Amount
@@ -128,7 +130,7 @@ class Plan:
     @property
     def is_nothing(self) -> bool:
         """Whether all that is there arrived earlier."""
-        others = (self.collections, self.sweeps, self.reports)
+        others = (self.collections, self.portfolios, self.sweeps, self.reports)
         return not self.runs_to_move and not any(amount.about for amount in others)
 
     def as_json(self) -> dict[str, Json]:

@@ -107,6 +107,7 @@ def plan_of(seen: Seen, options: Options, planning_s: float) -> Plan:
         references=seen.amount("references"),
         collections=Amount(seen.wholes.collections),
         versions=Amount(seen.wholes.versions),
+        portfolios=Amount(seen.wholes.portfolios),
         sweeps=Amount(seen.wholes.sweeps),
         reports=Amount(seen.wholes.reports),
         bytes=size,

@@ -13,13 +13,22 @@ from dataclasses import dataclass, field
 from engine.errors import EngineError, Problem
 from engine.fanout import for_each
 from engine.fingerprints import fingerprint
-from engine.protocols import CollectionForeteller, CollectionSource, Destination, Source
+from engine.protocols import (
+    CollectionForeteller,
+    CollectionSource,
+    Destination,
+    LinkDestination,
+    LinkForeteller,
+    LinkSource,
+    Source,
+)
 from engine.records import Collection, Namespace, Project, Version
 from engine.reports import ReportDestination, ReportSource
 from engine.transfer.collections import by_collection
 from engine.transfer.ledger.items import Kind
-from engine.transfer.ledger.journal import artifact_key
+from engine.transfer.ledger.journal import artifact_key, collection_key
 from engine.transfer.ledger.proofs import Proofs, report_key
+from engine.transfer.links import NOWHERE
 from engine.transfer.options import Options
 from engine.transfer.planning.measuring import Failures
 from engine.transfer.planning.preflight import Sides
@@ -37,12 +46,15 @@ class Wholes:
     Attributes:
         collections: of artifact versions that have something new.
         versions: new ones in them, whichever runs made them.
+        portfolios: collections of links that are new or changed.
         sweeps, reports: that are new, or changed; drafts and saved views are reports.
-        obstacles: collections that cannot be brought as they are, or would have others deleted for them.
+        obstacles: collections that cannot be brought as they are, or would have others deleted for them, and
+            what has to be made for links.
     """
 
     collections: int = 0
     versions: int = 0
+    portfolios: int = 0
     sweeps: int = 0
     reports: int = 0
     obstacles: tuple[Problem, ...] = ()
@@ -60,6 +72,8 @@ class WholesLook:
     failures: Failures
     found: Wholes = field(default_factory=Wholes)
     _arrived: dict[Namespace, Arrived] = field(default_factory=dict)
+    _linked: set[Collection] = field(default_factory=set)
+    _portfolios: set[str] = field(default_factory=set)
 
     async def look(self) -> Wholes:
         """All of it; what cannot be looked at is added to ``failures``."""
@@ -69,6 +83,8 @@ class WholesLook:
             self._arrived[namespace] = known or {}
         if self.options.artifacts and by_collection(self.source, self.destination):
             await self._look_at_collections()
+            if isinstance(self.source, LinkSource) and isinstance(self.destination, LinkDestination):
+                await self._look_at_portfolios(self.source)
         if isinstance(self.source, ReportSource) and isinstance(self.destination, ReportDestination):
             for project in self.sides.projects:
                 await self._look_at_reports(self.source, project)
@@ -88,6 +104,7 @@ class WholesLook:
             try:
                 collection, versions = await self.source.collection(listed)
                 self._count(collection.namespace, versions)
+                self._linked.update(*(version.portfolios for version in versions))
                 problem = await self._problem(collection, versions)
             except EngineError as error:
                 self.failures.add(error, f"artifact {listed.name} of {listed.namespace}")
@@ -128,6 +145,47 @@ class WholesLook:
         if not isinstance(self.destination, CollectionForeteller):
             return None
         return await self.destination.foretell_collection(collection, versions, target)
+
+    # -- portfolios --------------------------------------------------------------------------------
+
+    async def _look_at_portfolios(self, source: LinkSource) -> None:
+        """Those of the projects, and those elsewhere into which versions are linked."""
+        problems: dict[str, Problem] = {}
+
+        async def look(listed: Collection) -> None:
+            try:
+                portfolio = await source.portfolio(listed)
+                self.found.portfolios += await self._known(listed) != fingerprint(portfolio)
+                if isinstance(self.destination, LinkForeteller):
+                    problem = await self.destination.foretell_portfolio(portfolio)
+                    if problem is not None:
+                        problems[problem.subject or str(listed)] = problem
+            except EngineError as error:
+                self.failures.add(error, f"portfolio {listed}")
+
+        async with aclosing(self._listed_portfolios(source)) as portfolios:
+            await for_each(portfolios, look, limit=TOGETHER)
+        self.found.obstacles += tuple(problems[subject] for subject in sorted(problems))
+
+    async def _listed_portfolios(self, source: LinkSource) -> AsyncGenerator[Collection]:
+        for project in self.sides.projects:
+            try:
+                async with aclosing(source.portfolios(project)) as portfolios:
+                    async for listed in portfolios:
+                        self._linked.add(listed)
+            except EngineError as error:
+                self.failures.add(error, f"portfolios of {project.namespace}")
+        for listed in sorted(self._linked, key=str):
+            if str(listed) not in self._portfolios:
+                self._portfolios.add(str(listed))
+                yield listed
+
+    async def _known(self, listed: Collection) -> str | None:
+        """The fingerprint of a portfolio that arrived."""
+        if self.proofs is None:
+            return None
+        arrived = await self.proofs.whole(listed.namespace, NOWHERE)
+        return arrived.get((Kind.COLLECTION, collection_key(listed)))
 
     # -- sweeps and reports ------------------------------------------------------------------------
 

@@ -27,10 +27,9 @@ from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
 from engine.wandb.api.sweeps import Sweep, find_sweep, list_sweeps
 from engine.wandb.client import connect
-from engine.wandb.collections.registries import organization_entities
 from engine.wandb.documents import ORGANIZATIONS
-from engine.wandb.reading.portfolios import REGISTRY
 from engine.wandb.reading.projects import list_projects
+from engine.wandb.reading.registries import PREFIX, organization_entities
 
 PATIENCE_S = 60.0
 """A server that is gone is waited for so long; somebody sits in front of this."""
@@ -174,7 +173,7 @@ class Api:
             for owner in organization_entities(data).values()
             for project in await list_projects(session.client, session.identity, owner)
         ]
-        return [project for project in found if project.namespace.project.startswith(REGISTRY)]
+        return [project for project in found if project.namespace.project.startswith(PREFIX)]
 
     def _entity_of(self, given: str | None) -> str:
         entity = given or self._on.defaults.entity

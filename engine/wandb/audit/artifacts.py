@@ -13,6 +13,7 @@ from engine.verify.values import ANYTHING, Facts
 from engine.wandb import names
 from engine.wandb.artifact_uris import SCHEME, Reference
 from engine.wandb.collections.references import GONE
+from engine.wandb.collections.registries import PortfolioPlaces
 from engine.wandb.digests import artifact_digest
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
 from engine.wandb.mapping import PROVENANCE
@@ -29,6 +30,7 @@ class ArtifactAudit:
     _source: WandbSource
     _targets: Mapping[Namespace, Namespace]
     _ids: RunIds
+    _portfolio_places: PortfolioPlaces
 
     def artifact_name(self, artifact: Artifact) -> tuple[str, str]:
         return names.artifact_type(artifact.type), names.artifact_name(artifact.name)
@@ -100,6 +102,9 @@ class ArtifactAudit:
         return ArtifactCollection(
             namespace=namespace, name=names.portfolio_name(portfolio.name), type=portfolio.type
         )
+
+    async def portfolio_place(self, namespace: Namespace) -> Namespace | None:
+        return await self._portfolio_places.of(namespace)
 
     def aliases_here(self, link: Link) -> Sequence[str]:
         return [alias for alias in link.aliases if names.is_alias(alias)]

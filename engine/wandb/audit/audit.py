@@ -35,6 +35,7 @@ from engine.verify.values import ANYTHING, Fact, Facts, OneOf
 from engine.wandb import names, uri
 from engine.wandb.audit.artifacts import ArtifactAudit
 from engine.wandb.audit.reports import ReportAudit
+from engine.wandb.collections.registries import PortfolioPlaces
 from engine.wandb.history.rows import LINE_LIMIT
 from engine.wandb.jsontext import Plain, clean_text, encode_row, without_passwords
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
@@ -120,6 +121,11 @@ class WandbAudit(ArtifactAudit, ReportAudit):
         if errors:
             raise errors[0]
         self._targets, self._shared = targets, placement.shared(targets)
+        self._portfolio_places = PortfolioPlaces(
+            self._source.client,
+            placement.entity,
+            lambda source: targets.get(source) or placement.wished(source),
+        )
         for source, target in placement.renamed(targets).items():
             self._context.lose("project_renamed", f"project {source}", f"became {target}")
         return targets

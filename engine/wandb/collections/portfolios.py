@@ -6,6 +6,9 @@ never taken away, keeps its aliases, and may have taken the number of a link tha
 A link gets the next number, as a version does, and its number is not given again when it is taken back. So a
 link that would come too low is taken back and made again until it has its number. The ledger remembers that
 it is being made, so that one that was left half way is gone on with, and none of others is mistaken for it.
+
+What a server does with a version that is linked already, nothing or a link under a new number, is nowhere
+told. So it never is: who does not know whether a link was made looks before making it again.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from engine.errors import Conflict, NotFound, NotYet, Side
-from engine.records import Json, Link, Namespace, Portfolio, Receipt, VersionRef
+from engine.records import Collection, Json, Link, Namespace, Portfolio, Receipt, VersionRef
 from engine.transfer.context import Context
 from engine.transfer.ledger.items import Kind
 from engine.transfer.ledger.memos import RunMemos
@@ -24,9 +27,11 @@ from engine.wandb import documents
 from engine.wandb.client import WandbClient
 from engine.wandb.collections.labels import Labels, Member
 from engine.wandb.collections.version_ids import VersionIds
-from engine.wandb.names import artifact_name, is_alias
+from engine.wandb.jsontext import clean_text
+from engine.wandb.names import artifact_name, artifact_type, is_alias
 from engine.wandb.reading.collections import SEQUENCE, read_collection
 from engine.wandb.reading.portfolios import HeldPortfolio, read_portfolio
+from engine.wandb.reading.registries import Registries
 
 LATEST: Final = "latest"
 """The alias that the server itself moves to whatever was linked last."""
@@ -66,30 +71,17 @@ class PortfolioWriter:
         """See ``engine.protocols.LinkDestination``."""
         found = await self._found()
         began = await self.memos.find(Kind.LINK, f"{self.name}/")
-        ours: dict[VersionRef, Link] = {}
-        waiting: VersionRef | None = None
-        made = 0
-        for link in portfolio.links:
-            if (target := self._target(link)) is None:
-                continue
-            if not self._is_done(link, target, found, began):
-                if (version_id := await self.ids.find(target)) is None:
-                    if await self._may_come(target):
-                        waiting = target
-                        break
-                    self._drop(link, f"{target} is not at the destination")
-                    continue
-                await self._make(link, target, version_id)
-                made += 1
-            ours[target] = link
-        if made:
+        ours, made, waiting = await self._make_links(portfolio, found, began)
+        # With a link that is made, a portfolio is there by itself.
+        is_new = found is None and not made and waiting is None
+        if is_new and (self.whole or not portfolio.links):
+            await self._create(portfolio.collection)
+        if made or is_new:
             found = await self._found()
         if found is not None:
             await self._label(portfolio, found, ours, began)
         elif waiting is None:
-            self.context.lose(
-                "portfolio_dropped", self.subject, "none of its links is made, without which it cannot be"
-            )
+            self.context.lose("portfolio_dropped", self.subject, "none of its links is among what is moved")
         if waiting is not None:
             raise NotYet(
                 f"it links to {waiting}, which has not arrived; later links wait for that, as numbers are "
@@ -99,6 +91,26 @@ class PortfolioWriter:
                 remedy="run the same command again when that has arrived",
             )
         return Receipt(items=made, skipped=not made)
+
+    async def _make_links(
+        self, portfolio: Portfolio, found: HeldPortfolio | None, began: Mapping[str, Json]
+    ) -> tuple[dict[VersionRef, Link], int, VersionRef | None]:
+        """Those that there can be; how many were made, and the version that the others wait for."""
+        ours: dict[VersionRef, Link] = {}
+        made = 0
+        for link in portfolio.links:
+            if (target := self._target(link)) is None:
+                continue
+            if not self._is_done(link, target, found, began):
+                if (version_id := await self.ids.find(target)) is None:
+                    if await self._may_come(target):
+                        return ours, made, target
+                    self._drop(link, f"{target} is not at the destination")
+                    continue
+                await self._make(link, target, version_id, found)
+                made += 1
+            ours[target] = link
+        return ours, made, None
 
     async def _found(self) -> HeldPortfolio | None:
         """What is there now.
@@ -140,6 +152,51 @@ class PortfolioWriter:
         there = await read_collection(self.client, target.namespace, target.name)
         return there is None or max(there.versions, default=-1) < target.number
 
+    async def _create(self, collection: Collection) -> None:
+        """Make a portfolio without a link.
+
+        Raises:
+            Conflict: the registry takes no artifacts of its type.
+        """
+        where = {"entity": self.namespace.entity, "project": self.namespace.project}
+        type_id = await self._type_id(artifact_type(collection.type), where)
+        # An answer that was lost does not undo what was done.
+        with suppress(Conflict):
+            await self.client.graphql(
+                documents.CREATE_PORTFOLIO,
+                {
+                    **where,
+                    "name": self.name,
+                    "typeID": type_id,
+                    "description": clean_text(collection.description or "") or None,
+                },
+                self.subject,
+            )
+
+    async def _type_id(self, name: str, where: Mapping[str, Json]) -> str:
+        async def known() -> str | None:
+            data = await self.client.graphql(documents.ARTIFACT_TYPE, {**where, "type": name}, self.subject)
+            found = (data.get("project") or {}).get("artifactType")
+            return None if found is None else str(found["id"])
+
+        if (type_id := await known()) is not None:
+            return type_id
+        registry = await Registries(self.client).of(self.namespace)
+        if registry is not None and registry.types is not None:
+            raise Conflict(
+                f"the registry takes no artifacts of type {name!r}, but of {', '.join(registry.types)}",
+                side=Side.DESTINATION,
+                subject=self.subject,
+                remedy=f"let its administrator add the type {name!r}, then run the same command again",
+            )
+        with suppress(Conflict):
+            variables = {**where, "type": name}
+            data = await self.client.graphql(documents.CREATE_ARTIFACT_TYPE, variables, self.subject)
+            return str(data["createArtifactType"]["artifactType"]["id"])
+        found = await known()
+        assert found is not None, "it is there, as the server says"
+        return found
+
     # -- links -----------------------------------------------------------------------------------
 
     def _memo(self, target: VersionRef) -> str:
@@ -154,17 +211,24 @@ class PortfolioWriter:
             return False
         return there.number >= link.number or began.get(self._memo(target)) != MAKING
 
-    async def _make(self, link: Link, target: VersionRef, version_id: str) -> None:
-        # On disk before the server is asked: what the memo says must be true of whatever is found there.
-        await self.memos.put(Kind.LINK, self._memo(target), MAKING, settled=True)
-        number, portfolio_id = await self._link(version_id)
+    async def _make(
+        self, link: Link, target: VersionRef, version_id: str, found: HeldPortfolio | None
+    ) -> None:
+        there = None if found is None else _by_target(found).get(target)
+        if found is not None and there is not None:
+            # By an earlier attempt; its number is too low.
+            number, portfolio_id = there.number, found.id
+        else:
+            # On disk before the server is asked: what the memo says must be true of whatever is found there.
+            await self.memos.put(Kind.LINK, self._memo(target), MAKING, settled=True)
+            number, portfolio_id = await self._link(target, version_id)
         while number < link.number:
             # An answer that was lost does not undo what was done.
             with suppress(NotFound):
                 await self._send(
                     documents.UNLINK_ARTIFACT, {"artifactID": version_id, "artifactPortfolioID": portfolio_id}
                 )
-            again, _ = await self._link(version_id)
+            again, _ = await self._link(target, version_id)
             if again <= number:
                 break  # this server does give numbers again
             number = again
@@ -174,18 +238,24 @@ class PortfolioWriter:
             )
         await self.memos.put(Kind.LINK, self._memo(target), MADE)
 
-    async def _link(self, version_id: str) -> tuple[int, str]:
-        """Make a link, unless there is one; its number, and the id of the portfolio."""
-        data = await self._send(
-            documents.LINK_ARTIFACT,
-            {
-                "artifactID": version_id,
-                "artifactPortfolioName": self.name,
-                "entityName": self.namespace.entity,
-                "projectName": self.namespace.project,
-                "aliases": [],
-            },
-        )
+    async def _link(self, target: VersionRef, version_id: str) -> tuple[int, str]:
+        """Make a link; its number, and the id of the portfolio."""
+
+        async def made() -> Json | None:
+            found = await self._found()
+            there = None if found is None else _by_target(found).get(target)
+            if found is None or there is None:
+                return None
+            return {"linkArtifact": {"versionIndex": there.number, "artifactCollectionID": found.id}}
+
+        given: dict[str, Json] = {
+            "artifactID": version_id,
+            "artifactPortfolioName": self.name,
+            "entityName": self.namespace.entity,
+            "projectName": self.namespace.project,
+            "aliases": [],
+        }
+        data = await self.client.create(documents.LINK_ARTIFACT, {"input": given}, self.subject, made)
         linked = data["linkArtifact"]
         return linked["versionIndex"], linked["artifactCollectionID"]
 

@@ -43,7 +43,7 @@ class ClientIds:
     client: WandbClient
     context: Context
     projects: set[Namespace] = field(default_factory=set)
-    """Those whose runs were listed."""
+    """Those that are moved, of whose runs earlier transfers may have told."""
     _seen: dict[str, str | None] = field(default_factory=dict)
     """The id at the server, None if it was not asked yet, empty if it knows of none."""
     _speakers: dict[str, set[Namespace]] = field(default_factory=dict)

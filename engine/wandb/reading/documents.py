@@ -250,6 +250,18 @@ query PortfolioToRead(
 }
 """
 
+REGISTRY: Final = """
+query RegistryToRead($entity: String!, $project: String!, $cursor: String, $perPage: Int!) {
+  project(name: $project, entityName: $entity) {
+    description access allowAllArtifactTypesInRegistry
+    artifactTypes(after: $cursor, first: $perPage, includeAll: true) {
+      edges { cursor node { name } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+
 USERS_OF_ARTIFACT: Final = f"""
 query UsersOfArtifact($id: ID!, $cursor: String, $perPage: Int!) {{
   artifact(id: $id) {{

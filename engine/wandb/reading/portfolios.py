@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from engine.errors import NotFound
@@ -14,9 +14,6 @@ from engine.wandb.reading import documents
 from engine.wandb.reading.collections import PER_PAGE, SEQUENCE, described, listed_collections
 from engine.wandb.reading.pages import pages
 
-REGISTRY: Final = "wandb-registry-"
-"""How the names of those projects of an organisation begin that are registries."""
-
 
 @dataclass(frozen=True, slots=True)
 class HeldPortfolio:
@@ -25,12 +22,14 @@ class HeldPortfolio:
     Attributes:
         kind: the name of its type in the protocol; a sequence may have the name as well.
         ids: of the versions that it links to.
+        repeated: links to versions that it links to under a later number, too; their aliases are told there.
     """
 
     id: str
     kind: str
     portfolio: Portfolio
     ids: Mapping[VersionRef, str] = field(default_factory=dict)
+    repeated: int = 0
 
 
 async def list_portfolios(client: WandbClient, namespace: Namespace) -> AsyncGenerator[Collection]:
@@ -70,18 +69,22 @@ async def read_portfolio(client: WandbClient, namespace: Namespace, name: str) -
     }
     links: dict[VersionRef, Link] = {}
     ids: dict[VersionRef, str] = {}
+    repeated = 0
     found = pages(client, documents.PORTFOLIO_LINKS, variables, links_in, subject)
     async with aclosing(found) as listed:
         async for page in listed:
             for node in page:
                 if (link := _link(node)) is not None:
+                    if (other := links.get(link.target)) is not None:
+                        repeated += 1
+                        link = _together(link, other)
                     links[link.target], ids[link.target] = link, node["artifact"]["id"]
     if not heads:
         return None
     head = heads[0]
     ordered = tuple(sorted(links.values(), key=lambda link: link.number))
     portfolio = Portfolio(collection=described(head, namespace), links=ordered)
-    return HeldPortfolio(head["id"], head["__typename"], portfolio, ids)
+    return HeldPortfolio(head["id"], head["__typename"], portfolio, ids, repeated)
 
 
 _NO_LINKS: Final[Mapping[str, Json]] = {"edges": (), "pageInfo": {"hasNextPage": False}}
@@ -100,3 +103,9 @@ def _link(node: Mapping[str, Json]) -> Link | None:
     return Link(
         number=number, target=target, aliases=tuple(sorted(alias["alias"] for alias in node["aliases"]))
     )
+
+
+def _together(one: Link, other: Link) -> Link:
+    """Two links to one version as one: not every server would take both."""
+    number, aliases = max(one.number, other.number), {*one.aliases, *other.aliases}
+    return replace(one, number=number, aliases=tuple(sorted(aliases)))
