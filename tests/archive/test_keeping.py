@@ -71,6 +71,16 @@ async def test_a_record_is_the_same_whichever_part_came_first(tmp_path: Path):
     assert records[0] == records[1]
 
 
+async def test_a_second_server_in_one_archive_is_told(root: Path):
+    """What is restored from it can be told to come from one of them only."""
+    other = MemorySource({"p": [HELD]})
+    other.uri = "memory:elsewhere"
+    async with Engine(other, ArchiveDestination(str(root))) as engine:
+        assert (await engine.run()).losses["origins_mixed"] == 1
+    async with Engine(other, ArchiveDestination(str(root / "own"))) as engine:
+        assert "origins_mixed" not in (await engine.run()).losses
+
+
 async def test_killed_between_the_history_and_its_record_the_earlier_run_is_read(root: Path):
     (record,) = root.glob("projects/*/runs/*.json")
     before = record.read_bytes(), await told_of_run(root)
