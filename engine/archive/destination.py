@@ -32,6 +32,10 @@ LEFT_OVER_S: Final = 86_400
 """What is in the staging directory for so long, nobody is writing any more."""
 
 
+def _is_of_one_server(one: Mapping[str, Json], other: Mapping[str, Json]) -> bool:
+    return bool(one.get("server") is not None and one.get("server") == other.get("server"))
+
+
 class ArchiveDestination:
     """Keeps runs in a directory, which is made if need be.
 
@@ -79,7 +83,15 @@ class ArchiveDestination:
                 "product": source.product,
                 "server": source.first_server,
             }
-            facts["origins"] = [each for each in facts["origins"] if each["uri"] != origin["uri"]] + [origin]
+            others = [each for each in facts["origins"] if each["uri"] != origin["uri"]]
+            if foreign := [each["uri"] for each in others if not _is_of_one_server(each, origin)]:
+                self._context.lose(
+                    "origins_mixed",
+                    self.uri,
+                    f"it has runs of {foreign[-1]}, too: restored from here, all are told to come from "
+                    f"{origin['uri']}; a directory for each server keeps that right",
+                )
+            facts["origins"] = [*others, origin]
         self._layout.root.mkdir(parents=True, exist_ok=True)
         self._layout.write(self._layout.root / "archive.json", dumps(facts).encode())
         if self._layout.staging.is_dir():

@@ -184,7 +184,9 @@ class ArchiveRunWriter:
 
     def _commit(self, complete: bool, losses: list[Json]) -> None:
         before = self.before.get("parts", {})
-        parts = {name: part for name, part in {**before, **self.parts}.items() if part is not None}
+        # In an order of their own: which of them arrives first is a matter of chance.
+        known = sorted({**before, **self.parts}.items())
+        parts = {name: part for name, part in known if part is not None}
         for part, staged in self._staged.items():
             if parts[part] == before.get(part) and self.place.table(part).is_file():
                 staged.unlink(missing_ok=True)

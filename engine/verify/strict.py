@@ -55,6 +55,7 @@ KINDS: Final = frozenset(
         "metric_renamed",
         "name_not_utf8",
         "nul_replaced",
+        "origins_mixed",
         "password_redacted",
         "path_refused",
         "path_renamed",

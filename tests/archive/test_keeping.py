@@ -15,6 +15,7 @@ from engine.errors import ConfigError, IntegrityError, Unsupported
 from engine.records import Namespace, Run
 from engine.transfer.context import Context
 from engine.transfer.engine import Engine
+from engine.transfer.options import Options
 from tests.archive.reading import told_of
 from tests.memory import MemoryRun, MemorySource
 
@@ -28,8 +29,9 @@ HELD = MemoryRun(
 )
 
 
-async def archived(held: MemoryRun, root: Path) -> None:
-    async with Engine(MemorySource({"p": [held]}), ArchiveDestination(str(root))) as engine:
+async def archived(held: MemoryRun, root: Path, options: Options | None = None) -> None:
+    source, destination = MemorySource({"p": [held]}), ArchiveDestination(str(root))
+    async with Engine(source, destination, options or Options()) as engine:
         assert (await engine.run()).failure_count == 0
 
 
@@ -56,6 +58,27 @@ async def test_a_run_that_changed_has_another_generation_and_the_earlier_one_sta
     kept = [path for path in (root / "earlier").rglob("*") if path.is_file()]
     assert before in [path.read_bytes() for path in kept]
     assert len(kept) == 2
+
+
+async def test_a_record_is_the_same_whichever_part_came_first(tmp_path: Path):
+    """History and files arrive at the same time; a record is to be the same byte for byte."""
+    records = []
+    for name, first in (("files", Options(history=False)), ("history", Options(files=False))):
+        await archived(HELD, tmp_path / name, first)
+        await archived(HELD, tmp_path / name)
+        records += [path.read_bytes() for path in (tmp_path / name).glob("projects/*/runs/*.json")]
+    assert len(records) == 2
+    assert records[0] == records[1]
+
+
+async def test_a_second_server_in_one_archive_is_told(root: Path):
+    """What is restored from it can be told to come from one of them only."""
+    other = MemorySource({"p": [HELD]})
+    other.uri = "memory:elsewhere"
+    async with Engine(other, ArchiveDestination(str(root))) as engine:
+        assert (await engine.run()).losses["origins_mixed"] == 1
+    async with Engine(other, ArchiveDestination(str(root / "own"))) as engine:
+        assert "origins_mixed" not in (await engine.run()).losses
 
 
 async def test_killed_between_the_history_and_its_record_the_earlier_run_is_read(root: Path):

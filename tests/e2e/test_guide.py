@@ -6,14 +6,17 @@ guide shows for the importer is in ``engine migrate``.
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import wandb
 from typer.testing import CliRunner
@@ -117,6 +120,25 @@ def test_an_export_to_csv_is_what_the_recipe_writes(
     (exported,) = (tmp_path / "out" / "csv" / "projects").iterdir()
     runs = sorted(sdk.runs(PATH), key=lambda run: (run.created_at, run.id))
     assert exported.read_bytes() == csv_of_the_guide(runs, tmp_path / "theirs.csv")
+
+
+def test_the_one_liners_of_the_readme_open_an_export(
+    written: tuple[RunningSandbox, str], sdk: wandb.Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every row and every key, though runs have keys of their own."""
+    monkeypatch.setenv("WANDB_API_KEY", written[0].api_key)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["export", f"wandb:{written[0].url}/{PATH}", "--out", "data"])
+    assert done.exit_code == 0, done.output
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = text[text.index("pandas.read_parquet(") :].partition("```")[0]
+    known = {"pandas": pd, "polars": polars, "duckdb": duckdb, "Path": Path}
+    runs, by_polars, by_duckdb = (eval(ast.unparse(line), known) for line in ast.parse(block).body)
+    assert set(runs["id"]) == {run.id for run in sdk.runs(PATH)}
+    rows = [row for run in sdk.runs(PATH) for row in run.scan_history()]
+    keys = {"_run", "_exact", *(key for row in rows for key in row)}
+    assert (by_polars.height, set(by_polars.columns)) == (len(rows), keys)
+    assert (len(by_duckdb), set(by_duckdb.columns)) == (len(rows), keys)
 
 
 @pytest.mark.parametrize(

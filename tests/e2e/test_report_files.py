@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+import engine.sync
 from engine import Options, open_destination, open_source
 from engine.protocols import SystemOptions
 from engine.sandbox import Account
@@ -91,6 +92,15 @@ def test_pictures_follow_their_report(pair: Pair, tmp_path: Path) -> None:
         assert send("GET", found["edges"][0]["node"]["directUrl"]) == (200, content)
     runs = pair.target.graphql(RUNS, e=B, p=PROJECT)["project"]["runs"]["edges"]
     assert [edge["node"]["state"] for edge in runs] == ["finished", "finished"]
+
+
+def test_the_api_tells_of_the_files_in_a_report(pair: Pair) -> None:
+    """The SDK gives HTML of a frame (E51)."""
+    base = f"{pair.source.url}/files/{A}/images/projects/7"
+    write_report(pair.source, f"{base}/a.png", f"![it]({base}/b%20c.png), drawn", "https://elsewhere/c.png")
+    with engine.sync.Api(base_url=pair.source.url, api_key=pair.source.api_key) as api:
+        (report,) = api.reports(f"{A}/{PROJECT}")
+    assert report.assets == (f"{base}/a.png", f"{base}/b%20c.png")
 
 
 def test_again_nothing_is_written_and_a_verification_finds_nothing(pair: Pair, tmp_path: Path) -> None:

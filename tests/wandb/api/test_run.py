@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import wandb
@@ -160,6 +161,18 @@ async def test_console_lines_have_times(api: Api, sdk: wandb.Api):
     assert [line.text for line in lines] == [line.content for line in sdk.run(RUN).console_logs()]
     assert {"to stdout", "to stderr"} <= {line.text for line in lines}
     assert all(line.time for line in lines)
+
+
+async def test_a_console_that_only_files_have_is_read_from_them(api: Api, tmp_path: Path):
+    """As several writers of one run leave it, of servers that keep no lines (E40)."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "node-1_output.log").write_text("first\nsecond\n")
+    run = await api.run(f"{ENTITY}/trained/empty")
+    assert [line async for line in run.console_logs()] == []
+    file = await run.upload_file(tmp_path / "logs" / "node-1_output.log", tmp_path)
+    assert [line.text async for line in run.console_logs()] == ["first", "second"]
+    assert [line.text async for line in run.console_logs(last=1)] == ["second"]
+    await file.delete()
 
 
 async def test_flush_has_nothing_to_forget(api: Api, sdk: wandb.Api):

@@ -102,7 +102,7 @@ async def test_filters_are_those_of_mongodb(
         raw.upsert(sandbox, project, f"r{number}", config=config, tags=["odd"] if number % 2 else [])
     assert await ids(source, project, filter='{"config.lr.value": {"$gt": 0.1}}') == ["r2", "r3"]
     assert await ids(
-        source, project, filter='{"config.lr": {"$gt": 0.1}, "created_at": {"$gt": "2020"}}'
+        source, project, filter='{"config.lr": {"$gt": 0.1}, "created_at": {"$gt": "2020-01-01"}}'
     ) == ["r2", "r3"]
     assert await ids(source, project, filter='{"tags": "odd"}', limit=1) == ["r1"]
     assert await ids(source, project, filter='{"tags": "odd"}', since=2**42) == []
