@@ -22,8 +22,9 @@ from engine.transfer.context import Context
 from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.exports import Exports
+from engine.wandb.reading.live_tail import after, interleaved, split
 from engine.wandb.reading.pages import address, of_run
-from engine.wandb.reading.rows import Part, Row, in_order, last_step, step_of
+from engine.wandb.reading.rows import Part, Row, in_order, step_of
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.reading.values import parse_lines
 
@@ -127,20 +128,31 @@ class _LargeHistory:
     async def parts(self, read_exports: ReadExports[P]) -> AsyncGenerator[P | list[Row]]:
         extent = await self._extent()
         self._count = extent.count
-        given, exported_to = 0, -1
-        if extent.parquet_urls:
-            exports = Exports(self._client, self._context, self._subject, self._export_urls)
-            async with aclosing(read_exports(exports, extent.parquet_urls)) as exported:
+        exports = Exports(self._client, self._context, self._subject, self._export_urls)
+        given, overlapping = 0, list[Row]()
+        async with aclosing(read_exports(exports, extent.parquet_urls)) as exported:
+            if extent.parquet_urls:
                 async for part in exported:
-                    given += len(part)
-                    last = last_step(part)
-                    exported_to = max(exported_to, -1 if last is None else last)
-                    yield part
-            self._united = exports.overlap.rows
+                    before, overlapping = split(part, extent.first_live)
+                    given += len(before)
+                    if len(before):
+                        yield before
+                    if overlapping:
+                        break
+            async with aclosing(self._live(extent, given)) as live:
+                rest = live
+                if overlapping:
+                    rest = interleaved(after(overlapping, exported), live, exports.overlap)
+                async for rows in rest:
+                    yield rows
+        self._united = exports.overlap.rows
+
+    async def _live(self, extent: _Extent, given: int) -> AsyncGenerator[list[Row]]:
+        """What is not exported; ``given`` rows were."""
         if extent.first_live is None:
             return
         window = _Windows(
-            start=max(extent.first_live, exported_to + 1),
+            start=extent.first_live,
             stop=extent.last_step + 1,
             left=max(1, (extent.count or 0) - given),
             row_bytes=counts_of(self._run).row_bytes,
