@@ -237,7 +237,10 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             "the same command brings the rest."
         )
     if result.runs_skipped and result.runs_skipped == result.runs_found:
-        console.print("Nothing changed since the last time, so nothing was written.")
+        if result.counters.changes:
+            console.print("No run changed since the last time; artifacts, links, sweeps or reports did.")
+        else:
+            console.print("Nothing changed since the last time, so nothing was written.")
     _old_ledger(console, result)
     if result.failure_count:
         console.print(f"[red]{counted(result.failure_count, 'item')} did not arrive:[/]")

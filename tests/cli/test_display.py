@@ -143,3 +143,10 @@ def test_what_was_left_out_is_told():
 
     summarise(console, Result(runs_found=5, runs_skipped=5))
     assert "Nothing changed since the last time, so nothing was written." in out.getvalue()
+
+    told = io.StringIO()
+    result = Result(runs_found=5, runs_skipped=5)
+    result.counters.changes = 1
+    summarise(Console(file=told, width=200), result)
+    assert "nothing was written" not in told.getvalue()
+    assert "No run changed" in told.getvalue()
