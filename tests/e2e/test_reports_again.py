@@ -147,7 +147,9 @@ def test_what_changed_at_the_source_changes_in_its_place(world: World) -> None:
     world.edit(0, "found later")
     changed, same = world.move(), world.move()
     assert (changed.failures, same.failures) == ([], [])
-    assert (changed.counters.changes, same.counters.changes) == (1, 0), "it is told that something was written"
+    assert (changed.counters.changes, same.counters.changes) == (1, 0), (
+        "it is told that something was written"
+    )
     assert world.texts() == ["found later"]
 
 
