@@ -35,6 +35,7 @@ from engine.wandb.audit_artifacts import ArtifactAudit
 from engine.wandb.audit_reports import ReportAudit
 from engine.wandb.files import METADATA
 from engine.wandb.jsontext import Plain, clean_text, without_passwords
+from engine.wandb.logs import BARE, WHY_BARE, plain_line
 from engine.wandb.mapping import PROVENANCE, WANDB, iso_time
 from engine.wandb.placement import Placement
 from engine.wandb.reading.runs import counts_of
@@ -335,8 +336,9 @@ class WandbAudit(ArtifactAudit, ReportAudit):
             return None
         if "STRUCTURED_CONSOLE_LOGS" in self._source.features:
             return line
-        is_error = line.level == "error" and line.time is not None
-        return replace(line, level="error" if is_error else None, label=None)
+        if (plain := plain_line(line)) is not line:
+            self._context.lose(BARE, subject, WHY_BARE)
+        return plain
 
     # -- files and artifacts ---------------------------------------------------------------------
 
