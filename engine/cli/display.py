@@ -216,6 +216,8 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         *((("runs unchanged", f"{result.runs_skipped}"),) if result.runs_skipped else ()),
         *((("of an old ledger", f"{result.runs_inherited}"),) if result.runs_inherited else ()),
         *((("runs of other engines", f"{result.runs_elsewhere}"),) if result.runs_elsewhere else ()),
+        *((("artifact versions", f"{result.versions:,}"),) if result.versions else ()),
+        *((("reports, views, sweeps", f"{result.reports:,}"),) if result.reports else ()),
         ("metric points", f"{result.counters.points:,}"),
         ("files", f"{result.counters.files:,}"),
         ("bytes", f"{result.counters.bytes:,}"),
