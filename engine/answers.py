@@ -29,6 +29,9 @@ _THROTTLE_WORDS = (
 """What services say, also with statuses that have other meanings, when they are asked too much."""
 
 
+_FULL = "a limit of the account's plan or storage is used up; make room or raise it, then transfer again"
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """An answer that was read whole."""
@@ -107,6 +110,8 @@ def error_of(response: Response) -> EngineError | None:
         return NotFound(message, status=status)
     if status in (409, 412):
         return Conflict(message, status=status)
+    if status == 402:
+        return CommError(message, status=status, remedy=_FULL)
     return CommError(message, status=status)
 
 

@@ -91,6 +91,7 @@ async def serving(
         (429, "", RateLimited),
         (500, "", Transient),
         (501, "", CommError),
+        (402, "", CommError),
         (502, "<html>", Transient),
         (503, "down for maintenance", Transient),
         (503, "<Error><Code>SlowDown</Code></Error>", RateLimited),
@@ -122,6 +123,13 @@ def test_an_answer_means_what_its_status_and_body_say(status: int, body: str, ex
 )
 def test_an_error_carries_the_servers_own_words(body: str, words: str):
     assert words in str(error_of(Response(400, {}, body.encode())))
+
+
+def test_a_quota_that_is_used_up_says_what_to_do():
+    error = error_of(Response(402, {}, b'{"errors": [{"message": "storage limit exceeded"}]}'))
+    assert error is not None
+    assert "storage limit exceeded" in str(error)
+    assert "make room or raise it" in str(error)
 
 
 def test_json_with_bare_nan_is_read():

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import orjson
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from engine.cli.markup import plain
 from engine.dashboard.readable import counted
 from engine.records import SystemInfo
 from engine.transfer.events import Connected, Event, ItemFailed, LossRecorded, Progress
@@ -115,17 +115,17 @@ def _announce(console: Console, event: Event) -> None:
             console.print(f"source       {described(event.source)}", highlight=False)
             console.print(f"destination  {described(event.destination)}", highlight=False)
             for note in (*event.source.notes, *event.destination.notes):
-                console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+                console.print(f"[yellow]note[/] {plain(note)}", highlight=False)
             for warning in event.warnings:
-                console.print(f"[yellow]warning[/] {escape(str(warning))}", highlight=False)
+                console.print(f"[yellow]warning[/] {plain(str(warning))}", highlight=False)
         case ItemFailed(item="transfer"):
             pass  # told at the end, as what stopped it
         case ItemFailed():
-            console.print(f"[red]failed[/] {escape(event.subject)}: {escape(event.message)}", highlight=False)
+            console.print(f"[red]failed[/] {plain(event.subject)}: {plain(event.message)}", highlight=False)
         case LossRecorded():
             console.print(
-                f"[yellow]changed[/] {event.loss.kind}: {escape(event.loss.subject)}: "
-                f"{escape(event.loss.detail)}",
+                f"[yellow]changed[/] {event.loss.kind}: {plain(event.loss.subject)}: "
+                f"{plain(event.loss.detail)}",
                 highlight=False,
             )
         case _:
@@ -135,7 +135,7 @@ def _announce(console: Console, event: Event) -> None:
 def described(info: SystemInfo) -> str:
     version = f" {info.version}" if info.version else ""
     identity = f", as {info.identity}" if info.identity else ""
-    return escape(f"{info.uri} ({info.product}{version}{identity})")
+    return plain(f"{info.uri} ({info.product}{version}{identity})")
 
 
 def _progress_line(event: Progress) -> str:
@@ -199,10 +199,10 @@ def _failures(console: Console, result: Result) -> None:
     for first, *others in sorted(causes.values(), key=len, reverse=True):
         if shown == SHOWN_FAILURES:
             break
-        console.print(f"  {escape(first.subject)}: {escape(first.message)}", highlight=False)
+        console.print(f"  {plain(first.subject)}: {plain(first.message)}", highlight=False)
         shown += 1
         for failure in others[: SHOWN_FAILURES - shown]:
-            console.print(f"    likewise {escape(failure.subject)}", highlight=False)
+            console.print(f"    likewise {plain(failure.subject)}", highlight=False)
             shown += 1
     if result.failure_count > shown:
         console.print(f"  … and {result.failure_count - shown:,} more; engine status counts them by cause")
@@ -216,6 +216,8 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         *((("runs unchanged", f"{result.runs_skipped}"),) if result.runs_skipped else ()),
         *((("of an old ledger", f"{result.runs_inherited}"),) if result.runs_inherited else ()),
         *((("runs of other engines", f"{result.runs_elsewhere}"),) if result.runs_elsewhere else ()),
+        *((("artifact versions", f"{result.versions:,}"),) if result.versions else ()),
+        *((("reports, views, sweeps", f"{result.reports:,}"),) if result.reports else ()),
         ("metric points", f"{result.counters.points:,}"),
         ("files", f"{result.counters.files:,}"),
         ("bytes", f"{result.counters.bytes:,}"),
@@ -227,8 +229,8 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
     for kind, count in sorted(result.losses.items()):
         example = result.loss_examples[kind][0]
         console.print(
-            f"[yellow]changed on the way[/] {kind} × {count}, for example {escape(example.subject)}: "
-            f"{escape(example.detail)}",
+            f"[yellow]changed on the way[/] {kind} × {count}, for example {plain(example.subject)}: "
+            f"{plain(example.detail)}",
             highlight=False,
         )
     if result.runs_live:
@@ -236,10 +238,12 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
             f"{counted(result.runs_live, 'run')} still going on at the source: what there was has arrived; "
             "the same command brings the rest."
         )
-    unchanged = result.runs_skipped and result.runs_skipped == result.runs_found
-    # Runs may be as they were while versions of their artifacts are new.
-    if unchanged and not result.counters.files:
-        console.print("Nothing changed since the last time, so nothing was written.")
+    if result.runs_skipped and result.runs_skipped == result.runs_found:
+        # Runs may be as they were while versions of their artifacts are new.
+        if result.counters.changes:
+            console.print("No run changed since the last time; artifacts, links, sweeps or reports did.")
+        else:
+            console.print("Nothing changed since the last time, so nothing was written.")
     _old_ledger(console, result)
     if result.failure_count:
         console.print(f"[red]{counted(result.failure_count, 'item')} did not arrive:[/]")
@@ -248,6 +252,6 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         more = " and those that were not listed yet" if result.unlisted else ""
         console.print(f"[yellow]interrupted:[/] {result.runs_left} runs{more} are left")
     if error is not None:
-        console.print(f"[red]stopped:[/] {escape(error)}", highlight=False)
+        console.print(f"[red]stopped:[/] {plain(error)}", highlight=False)
     if result.failure_count or result.interrupted or error is not None:
         console.print("What arrived stays. Run the same command again to bring the rest.")

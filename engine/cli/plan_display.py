@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import orjson
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from engine.cli.display import described, scaled
+from engine.cli.markup import plain
 from engine.errors import EngineError, PreflightError, Problem
 from engine.transfer.engine import Engine
 from engine.transfer.planning.plan import Amount, Plan, PlannedProject
@@ -51,9 +51,9 @@ def _show(console: Console, plan: Plan) -> None:
     console.print(f"source       {described(plan.source)}")
     console.print(f"destination  {described(plan.destination)}")
     for note in (*plan.source.notes, *plan.destination.notes):
-        console.print(f"[yellow]note[/] {escape(note)}")
+        console.print(f"[yellow]note[/] {plain(note)}")
     for warning in plan.warnings:
-        console.print(f"[yellow]warning[/] {escape(str(warning))}")
+        console.print(f"[yellow]warning[/] {plain(str(warning))}")
     console.print()
     _show_projects(console, plan)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -63,16 +63,18 @@ def _show(console: Console, plan: Plan) -> None:
     for loss in plan.losses:
         console.print(
             f"[yellow]will change on the way[/] {loss.kind} × {_number(loss.count)}, for example "
-            f"{escape(loss.example.subject)}: {escape(loss.example.detail)}"
+            f"{plain(loss.example.subject)}: {plain(loss.example.detail)}"
         )
     if plan.failures:
         among = " (of those looked at)" if plan.sampled is not None else ""
         console.print(f"[red]cannot be read, and so would not arrive{among}:[/]")
     for failure in plan.failures:
-        console.print(f"  {failure.count:,} × {escape(str(failure.problem))}, for example {failure.example}")
+        console.print(
+            f"  {failure.count:,} × {plain(str(failure.problem))}, for example {plain(failure.example)}"
+        )
     console.print()
     for sentence in plan.basis:
-        console.print(f"[dim]{escape(sentence)}[/]")
+        console.print(f"[dim]{plain(sentence)}[/]")
     if plan.runs_found and plan.is_nothing:
         console.print("Everything arrived earlier and did not change since: there is nothing to do.")
     console.print(f"Nothing was written. Planning took {plan.planning_s:.1f} s.")
@@ -86,7 +88,7 @@ def _show_projects(console: Console, plan: Plan) -> None:
     table.add_column("to move", justify="right")
     shown = sorted(plan.projects, key=lambda project: -project.runs)
     for project in shown[:SHOWN_PROJECTS]:
-        table.add_row(escape(project.source), _goal(project), f"{project.runs:,}", f"{project.to_move:,}")
+        table.add_row(plain(project.source), _goal(project), f"{project.runs:,}", f"{project.to_move:,}")
     console.print(table)
     if len(shown) > SHOWN_PROJECTS:
         rest = shown[SHOWN_PROJECTS:]
@@ -97,7 +99,7 @@ def _show_projects(console: Console, plan: Plan) -> None:
 def _goal(project: PlannedProject) -> str:
     if project.destination is None:
         return "?"
-    return escape(project.destination) + {True: " (exists)", False: " (new)", None: ""}[project.exists]
+    return plain(project.destination) + {True: " (exists)", False: " (new)", None: ""}[project.exists]
 
 
 def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -127,7 +129,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     duration = plan.duration
     yield "time", f"between {_time(duration.low_s)} and {_time(duration.high_s)}"
     for number, assumption in enumerate(duration.assumptions):
-        yield "" if number else "  assuming", escape(assumption)
+        yield "" if number else "  assuming", plain(assumption)
 
 
 def _wholes(plan: Plan) -> Iterator[tuple[str, str]]:

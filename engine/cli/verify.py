@@ -11,11 +11,11 @@ from typing import Annotated
 import anyio
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from engine.cli import arguments
 from engine.cli import selecting as asked
 from engine.cli.loop import INTERRUPTED, exit_status, on_interrupt, run_async
+from engine.cli.markup import plain
 from engine.cli.verify_display import following, show_findings
 from engine.errors import EngineError
 from engine.protocols import Destination, Source, Verifiable
@@ -206,7 +206,7 @@ async def _recheck(
     told: Certificate, target: Destination, options: VerifyOptions, console: Console, *, json: bool
 ) -> int:
     console.print(
-        f"certificate of {told.ended_at} over {len(told.runs):,} runs of {escape(told.source.uri)}",
+        f"certificate of {told.ended_at} over {len(told.runs):,} runs of {plain(told.source.uri)}",
         highlight=False,
     )
     if told.differences:
@@ -299,7 +299,7 @@ class Afterwards:
                     )
             except EngineError as error:
                 # All that was moved has arrived; that must not look as if it had not.
-                console.print(f"[red]verification stopped:[/] {escape(str(error))}", highlight=False)
+                console.print(f"[red]verification stopped:[/] {plain(str(error))}", highlight=False)
                 return exit_status(error)
             if findings is None:
                 return INTERRUPTED
@@ -346,7 +346,7 @@ def _as_migrated(options: Options, result: Result, level: Level) -> VerifyOption
 
 def _show_unaccepted(console: Console, change: Unaccepted) -> None:
     console.print(
-        f"[red]strict[/] {change.kind} × {change.count:,}, for example {escape(change.example)}: "
-        f"{escape(change.remedy)}",
+        f"[red]strict[/] {change.kind} × {change.count:,}, for example {plain(change.example)}: "
+        f"{plain(change.remedy)}",
         highlight=False,
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import orjson
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from engine.cli.display import LINE_EVERY_S, scaled
+from engine.cli.markup import plain
 from engine.dashboard.readable import counted
 from engine.transfer.events import Event
 from engine.verify.findings import Findings, Verifying
@@ -91,24 +91,22 @@ def show_findings(
     for kind, count in sorted(findings.declared.counts.items()) if declared else ():
         example = findings.declared.examples[kind][0]
         console.print(
-            f"[yellow]declared[/] {kind} × {count:,}, for example {escape(example.subject)}: "
-            f"{escape(example.detail)}",
+            f"[yellow]declared[/] {kind} × {count:,}, for example {plain(example.subject)}: "
+            f"{plain(example.detail)}",
             highlight=False,
         )
     untold = [item for item in findings.not_verified if item.reason not in told]
     if among := len(findings.not_verified) - len(untold):
         console.print(f"[yellow]not verified[/] what did not arrive: {counted(among, 'item')}, as told above")
     for item in untold[:SHOWN]:
-        console.print(
-            f"[yellow]not verified[/] {escape(item.subject)}: {escape(item.reason)}", highlight=False
-        )
+        console.print(f"[yellow]not verified[/] {plain(item.subject)}: {plain(item.reason)}", highlight=False)
     _more(console, findings.not_verified_count - among)
     for difference in findings.differences[:SHOWN]:
-        console.print(f"[red]differs[/] {escape(str(difference))}", highlight=False)
+        console.print(f"[red]differs[/] {plain(str(difference))}", highlight=False)
     _more(console, findings.difference_count)
     console.print(_verdict(findings), highlight=False)
     if certificate is not None:
-        console.print(f"certificate: {escape(str(certificate))}", highlight=False)
+        console.print(f"certificate: {plain(str(certificate))}", highlight=False)
 
 
 def _more(console: Console, count: int) -> None:

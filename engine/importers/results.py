@@ -63,6 +63,16 @@ class ImportResult:
         return sum(result.runs_failed for result in self._results)
 
     @property
+    def versions(self) -> int:
+        """Artifact versions that arrived with their collections."""
+        return sum(result.versions for result in self._results)
+
+    @property
+    def reports(self) -> int:
+        """Reports, drafts, saved views and sweeps that were made or changed."""
+        return sum(result.reports for result in self._results)
+
+    @property
     def points(self) -> int:
         """Values of histories that were written."""
         return sum(result.counters.points for result in self._results)
@@ -104,6 +114,8 @@ class ImportResult:
 
     def __str__(self) -> str:
         told = f"{self.runs_done} runs arrived, {self.runs_skipped} were there, {self.runs_failed} failed"
+        told += f"; {self.versions} artifact versions" if self.versions else ""
+        told += f"; {self.reports} reports, views and sweeps" if self.reports else ""
         more = f"; {self.failure_count} failures in all" if self.failure_count else ""
         return f"{told}; {self.points:,} points, {self.files:,} files, {self.bytes:,} bytes{more}"
 

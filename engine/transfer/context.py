@@ -25,7 +25,8 @@ READ_AHEAD = 64 * 1024 * 1024
 class Counters:
     """What was moved so far; sides add to it as things are acknowledged.
 
-    ``rows_again`` are those among ``rows`` that the destination had, as they were or otherwise.
+    ``rows_again`` are those among ``rows`` that the destination had, as they were or otherwise. ``changes``
+    are requests that were answered and that change something there, where a request tells that.
     """
 
     points: int = 0
@@ -34,6 +35,7 @@ class Counters:
     files: int = 0
     bytes: int = 0
     requests: int = 0
+    changes: int = 0
 
 
 @dataclass(slots=True)

@@ -112,6 +112,9 @@ class Result:
         runs_inherited: of those that were skipped, the ones that only an old ledger proves.
         old_runs_missing: runs that an old ledger proves, but that are not at the destination.
         old_lines_unreadable: lines of an old ledger that say nothing.
+        versions: artifact versions that arrived with their collections. Artifacts that come with their runs,
+            as those of MLflow, are not among them.
+        reports: reports, drafts, saved views and sweeps that were made or changed.
         counters: points, files, bytes and requests.
         failures: each item that did not arrive, with its cause; at most ``MAX_FAILURES`` are kept.
         failure_count: all of them.
@@ -134,6 +137,8 @@ class Result:
     runs_inherited: int = 0
     old_runs_missing: int = 0
     old_lines_unreadable: int = 0
+    versions: int = 0
+    reports: int = 0
     counters: Counters = field(default_factory=Counters)
     failures: list[ItemFailed] = field(default_factory=list)
     failure_count: int = 0

@@ -120,6 +120,12 @@ class Pipeline:
             EngineError: nothing further can succeed; what arrived so far is in the result.
         """
         self._targets = await self._destination.prepare(projects)
+        try:
+            await self._move_all(projects)
+        finally:
+            self._count_wholes()
+
+    async def _move_all(self, projects: Sequence[Project]) -> None:
         if self._options.runs:
             if self._reports is not None:
                 await self._reports.move_sweeps(projects, self._targets)
@@ -135,6 +141,12 @@ class Pipeline:
                 await self._source.tell_unmoved()
         if self._reports is not None and self._options.reports:
             await self._reports.move_views(projects, self._targets)
+
+    def _count_wholes(self) -> None:
+        if self._collections is not None:
+            self._result.versions = self._collections.progress.versions
+        if self._reports is not None:
+            self._result.reports = self._reports.written.total()
 
     async def _move_runs(self, projects: Sequence[Project]) -> None:
         runs_in, runs_out = anyio.create_memory_object_stream[Run](RUN_QUEUE)

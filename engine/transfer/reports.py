@@ -6,6 +6,7 @@ have arrived as it is now is not written again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Reports:
         failed: records a failure.
         read: reads files of the source.
         drain: when it is set, nothing further is begun.
+        written: how many of each kind were made or changed.
     """
 
     source: ReportSource
@@ -44,6 +46,7 @@ class Reports:
     failed: Failed
     read: Reader
     drain: anyio.Event
+    written: Counter[str] = field(default_factory=Counter)
     _missing: dict[tuple[Namespace, str], EngineError] = field(default_factory=dict)
 
     @classmethod
@@ -105,6 +108,7 @@ class Reports:
             self._missing[sweep.namespace, sweep.id] = failure
         else:
             await self.journal.report_done(sweep, place, receipt)
+            self.written["sweeps"] += not receipt.skipped
 
     async def move_views(self, projects: Sequence[Project], places: Mapping[Namespace, Namespace]) -> None:
         """Move all reports and saved views of these projects, or wait until another engine did.
@@ -151,4 +155,5 @@ class Reports:
             return True
         if receipt is not None:
             await self.journal.report_done(view, place, receipt)
+            self.written["views"] += not receipt.skipped
         return receipt is not None

@@ -36,6 +36,7 @@ KINDS: Final = frozenset(
         "config_key_renamed",
         "config_oversized",
         "config_renamed",
+        "console_label_dropped",
         "console_without_times",
         "custom_chart_left",
         "dataset_missing",

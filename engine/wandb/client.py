@@ -26,7 +26,7 @@ from engine.errors import (
 )
 from engine.http import READ_TIMEOUT_S, HttpClient
 from engine.records import Json
-from engine.transfer.context import Context
+from engine.transfer.context import Context, Counters
 from engine.transfer.throttling.retry import RetryPolicy, retrying
 from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb import credentials, documents
@@ -112,12 +112,18 @@ class WandbClient:
     """
 
     def __init__(
-        self, http: HttpClient, base_url: str, api_key: str | None, side: Side = Side.DESTINATION
+        self,
+        http: HttpClient,
+        base_url: str,
+        api_key: str | None,
+        counters: Counters,
+        side: Side = Side.DESTINATION,
     ) -> None:
         self.http = http
         self.base_url = base_url
         self.side = side
         self.features: frozenset[str] = frozenset()
+        self._counters = counters
         self._credentials = credentials.find(base_url, api_key, self._exchange, side=side)
 
     async def headers(self) -> dict[str, str]:
@@ -149,7 +155,9 @@ class WandbClient:
                 body=orjson.dumps({"query": document, "variables": variables}),
                 retry=False,
             )
-            return self._data_of(response, subject)
+            data = self._data_of(response, subject)
+            self._counters.changes += document.lstrip().startswith("mutation")
+            return data
 
         return await (retrying(attempt) if retry else attempt())
 
@@ -269,6 +277,6 @@ async def connect(
         classify=classify,
         read_timeout_s=read_timeout_s,
     )
-    client = WandbClient(http, base_url, api_key, side)
+    client = WandbClient(http, base_url, api_key, context.counters, side)
     async with http:
         yield client

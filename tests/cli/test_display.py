@@ -148,3 +148,24 @@ def test_what_was_left_out_is_told():
 
     summarise(console, Result(runs_found=5, runs_skipped=5))
     assert "Nothing changed since the last time, so nothing was written." in out.getvalue()
+
+    told = io.StringIO()
+    result = Result(runs_found=5, runs_skipped=5)
+    result.counters.changes = 1
+    summarise(Console(file=told, width=200), result)
+    assert "nothing was written" not in told.getvalue()
+    assert "No run changed" in told.getvalue()
+
+
+def test_names_of_others_do_nothing_to_the_terminal():
+    out, result = io.StringIO(), Result(runs_found=1)
+    name = "\x1b[31mred\x1b[0m \x1b]0;title\x07\u202egnol\n[bold]two[/bold]"
+    failure = ItemFailed(item="run", subject=f"run r ({name})", kind="X", side="source", message=f"no {name}")
+    result.add_failure(failure)
+    PlainLines(Console(file=out, width=200)).show(failure)
+    summarise(Console(file=out, width=200), result)
+    lines = [line for line in out.getvalue().splitlines() if "run r" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert line.count("[bold]two[/bold]") == 2

@@ -145,7 +145,11 @@ def test_also_if_there_is_no_ledger_to_tell(world: World) -> None:
 def test_what_changed_at_the_source_changes_in_its_place(world: World) -> None:
     world.move()
     world.edit(0, "found later")
-    assert world.move().failures == []
+    changed, same = world.move(), world.move()
+    assert (changed.failures, same.failures) == ([], [])
+    assert (changed.counters.changes, same.counters.changes) == (1, 0), (
+        "it is told that something was written"
+    )
     assert world.texts() == ["found later"]
 
 

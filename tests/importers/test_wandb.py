@@ -62,19 +62,25 @@ def test_three_imports_leave_the_same_versions(
 ) -> None:
     place = next(places)
     importer.import_runs(namespaces=[THERE], remapping={THERE: place})
-    for _ in range(3):
-        importer.import_artifact_sequences(namespaces=[THERE], remapping={THERE: place})
+    where: dict[str, Any] = {"namespaces": [THERE], "remapping": {THERE: place}}
+    results = [importer.import_artifact_sequences(**where) for _ in range(3)]
     there, here = seen(api_of(source), THERE.path), seen(api_of(target), place.path)
     assert [version.number for version in here["data"].versions] == [f"v{n}" for n in range(VERSIONS)]
     assert here["data"] == there["data"]
+    assert here.keys() == there.keys()
+    made = sum(len(collection.versions) for collection in here.values())
+    assert [result.versions for result in results] == [made, 0, 0]
+    assert f"; {made} artifact versions;" in str(results[0])
 
 
 def test_three_imports_leave_the_same_reports(
     importer: WandbImporter, source: RunningSandbox, target: RunningSandbox, places: Iterator[Namespace]
 ) -> None:
     place = next(places)
-    for _ in range(3):
-        importer.import_reports(namespaces=[THERE], remapping={THERE: place})
+    where: dict[str, Any] = {"namespaces": [THERE], "remapping": {THERE: place}}
+    results = [importer.import_reports(**where) for _ in range(3)]
+    assert [result.reports for result in results] == [2, 0, 0]
+    assert "; 2 reports, views and sweeps;" in str(results[0])
     reports = list(api_of(target).reports(place.path))
     assert sorted(report.display_name for report in reports) == ["First", "Second"]
 

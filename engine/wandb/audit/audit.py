@@ -44,6 +44,7 @@ from engine.wandb.placement import Placement
 from engine.wandb.reading.runs import counts_of
 from engine.wandb.runs.files import METADATA
 from engine.wandb.runs.ids import IdPolicy, RunIds
+from engine.wandb.runs.logs import BARE, WHY_BARE, plain_line
 from engine.wandb.runs.replica import is_replica
 from engine.wandb.source import WandbSource
 
@@ -358,8 +359,9 @@ class WandbAudit(ArtifactAudit, ReportAudit):
             return None
         if "STRUCTURED_CONSOLE_LOGS" in self._source.features:
             return line
-        is_error = line.level == "error" and line.time is not None
-        return replace(line, level="error" if is_error else None, label=None)
+        if (plain := plain_line(line)) is not line:
+            self._context.lose(BARE, subject, WHY_BARE)
+        return plain
 
     # -- files and artifacts ---------------------------------------------------------------------
 

@@ -23,8 +23,9 @@ from engine.wandb.client import WandbClient
 from engine.wandb.reading import documents
 from engine.wandb.reading.exports import Exports
 from engine.wandb.reading.lines import part_of, rows_of
+from engine.wandb.reading.live_tail import after, interleaved, split
 from engine.wandb.reading.pages import address, of_run
-from engine.wandb.reading.rows import Part, Row, last_step, step_of
+from engine.wandb.reading.rows import Part, Row, step_of
 from engine.wandb.reading.runs import counts_of
 
 SMALL = 2_000
@@ -87,7 +88,9 @@ def read_parts(
     return _read(client, context, run, form)
 
 
-async def _read(client: WandbClient, context: Context, run: Run, form: _Form[P]) -> AsyncGenerator[P]:
+async def _read(
+    client: WandbClient, context: Context, run: Run, form: _Form[P]
+) -> AsyncGenerator[P | list[Row]]:
     counts = counts_of(run)
     if counts.rows == 0:
         return
@@ -99,7 +102,8 @@ async def _read(client: WandbClient, context: Context, run: Run, form: _Form[P])
             return
     history = _LargeHistory(client, context, run)
     given = 0
-    async with aclosing(history.parts(form)) as parts:
+    parts = history.parts(form)
+    async with aclosing(parts):
         async for part in parts:
             given += len(part)
             yield part
@@ -137,23 +141,39 @@ class _LargeHistory:
         self._united = 0
         """Rows that became parts of others."""
 
-    async def parts(self, form: _Form[P]) -> AsyncGenerator[P]:
+    async def parts(self, form: _Form[P]) -> AsyncGenerator[P | list[Row]]:
         extent = await self._extent()
         self._count = extent.count
-        given, exported_to = 0, -1
-        if extent.parquet_urls:
-            exports = Exports(self._client, self._context, self._subject, self._export_urls)
-            async with aclosing(form.of_exports(exports, extent.parquet_urls)) as exported:
+        exports = Exports(self._client, self._context, self._subject, self._export_urls)
+        given, overlapping = 0, list[Row]()
+        async with aclosing(form.of_exports(exports, extent.parquet_urls)) as exported:
+            if extent.parquet_urls:
                 async for part in exported:
-                    given += len(part)
-                    last = last_step(part)
-                    exported_to = max(exported_to, -1 if last is None else last)
-                    yield part
-            self._united = exports.overlap.rows
+                    before, overlapping = split(part, extent.first_live)
+                    given += len(before)
+                    if len(before):
+                        yield before
+                    if overlapping:
+                        break
+            if overlapping:
+                async with aclosing(self._live(extent, given, rows_of)) as live:
+                    both = interleaved(after(overlapping, exported), live, exports.overlap)
+                    async for rows in both:
+                        yield rows
+            else:
+                async with aclosing(self._live(extent, given, form.of_lines)) as live_parts:
+                    async for live_part in live_parts:
+                        yield live_part
+        self._united = exports.overlap.rows
+
+    async def _live(
+        self, extent: _Extent, given: int, of_lines: Callable[[Sequence[str]], P]
+    ) -> AsyncGenerator[P]:
+        """What is not exported; ``given`` rows were."""
         if extent.first_live is None:
             return
         window = _Windows(
-            start=max(extent.first_live, exported_to + 1),
+            start=extent.first_live,
             stop=extent.last_step + 1,
             left=max(1, (extent.count or 0) - given),
             row_bytes=counts_of(self._run).row_bytes,
@@ -174,7 +194,7 @@ class _LargeHistory:
                 continue
             window.took(wanted, len(lines))
             if lines:
-                yield form.of_lines(lines)
+                yield of_lines(lines)
 
     def check(self, given: int) -> None:
         """Compare with the number of lines that the server counted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.records import ConsoleLine, ConsoleLines, HistoryRows
 from engine.wandb.history.filestream import REQUEST_LIMIT, FileStream
@@ -14,6 +14,9 @@ from engine.wandb.mapping import RunMapping
 
 EVENTS = "wandb-events.jsonl"
 CONSOLE = "output.log"
+
+BARE = "console_label_dropped"
+WHY_BARE = "labels, and levels but that of errors, of console lines, which this server takes as text"
 
 
 @dataclass(slots=True)
@@ -30,6 +33,8 @@ class LogStream:
     _waiting: dict[str, list[str]] = field(default_factory=dict)
     _sent: Counter[str] = field(default_factory=Counter)
     _size: int = 0
+    _bare: int = 0
+    """Lines whose label or level the server cannot take."""
 
     async def send(self, metrics: AsyncIterator[HistoryRows], console: AsyncIterator[ConsoleLines]) -> None:
         """Send everything."""
@@ -40,6 +45,8 @@ class LogStream:
             for line in part.lines:
                 await self._add(CONSOLE, self._text(line))
         await self._flush()
+        if self._bare:
+            self.mapping.lose(BARE, WHY_BARE, self._bare)
 
     async def _add(self, name: str, text: str) -> None:
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
@@ -66,7 +73,15 @@ class LogStream:
         if self.structured:
             told = {"level": line.level, "ts": line.time, "content": line.text, "label": line.label}
             return encode_row({name: value for name, value in told.items() if value is not None})
-        if line.time is None:
-            return line.text
-        error = "ERROR " if line.level == "error" else ""
-        return f"{error}{line.time} {line.text}"
+        plain = plain_line(line)
+        self._bare += plain is not line
+        if plain.time is None:
+            return plain.text
+        error = "ERROR " if plain.level == "error" else ""
+        return f"{error}{plain.time} {plain.text}"
+
+
+def plain_line(line: ConsoleLine) -> ConsoleLine:
+    """What of a line a server keeps that takes it as text: the level only of errors with a time, no label."""
+    level = "error" if line.level == "error" and line.time is not None else None
+    return line if line.label is None and line.level == level else replace(line, level=level, label=None)

@@ -346,3 +346,27 @@ def test_numbers_in_a_config_that_are_not_finite_stay_as_the_sdk_wrote_them(
     assert {key: comparable(found[key]["value"]) for key in config} == {
         key: comparable(entry["value"]) for key, entry in config.items()
     }
+
+
+def test_labels_of_console_lines_that_the_server_cannot_take_are_told(
+    sandbox: RunningSandbox, copies: RunningSandbox
+) -> None:
+    """The sandbox takes lines as text alone, as older servers do, though it reads others."""
+    lines = [
+        json.dumps({"level": "error", "ts": "2026-01-01T00:00:00.000001", "content": "a", "label": "rank-1"}),
+        json.dumps({"level": "warn", "ts": "2026-01-01T00:00:00.000002", "content": "b"}),
+        "ERROR 2026-01-01T00:00:00.000003 c",
+        "d",
+    ]
+    raw.upsert(sandbox, "labelled", "r")
+    raw.stream(sandbox, "labelled", "r", files={"output.log": lines}, complete=True, exitcode=0)
+    result = transfer(sandbox, copies, "labelled")
+    assert not result.failures
+    assert result.losses == {"console_label_dropped": 2}
+    found = [edge["node"] for edge in streams(copies, ELSEWHERE, "labelled", "r")["logLines"]["edges"]]
+    assert [(line["level"], line["line"]) for line in found] == [
+        ("error", "a"),
+        (None, "b"),
+        ("error", "c"),
+        (None, "d"),
+    ]
