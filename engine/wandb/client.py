@@ -49,7 +49,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], type[EngineError]], ...] = (
 _HELLO = RetryPolicy(attempts=4)
 """Somebody is waiting in front of the screen, and a wrong address does not become right."""
 
-_KEY_REMEDY = "check WANDB_API_KEY, or the key in netrc, and that it is one of this server"
+_KEY_REMEDY = "check that the key is one of this server: in WANDB_API_KEY, another variable, or netrc"
 _DELETED = _words("previously created and deleted")
 
 

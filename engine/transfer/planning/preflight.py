@@ -224,7 +224,10 @@ def check_room(findings: Findings, places: dict[str, Path | None]) -> None:
             )
 
 
-ROOM_REMEDY = "make room, or choose another disk: TMPDIR for temporary data, --state-dir for the ledger"
+ROOM_REMEDY = (
+    "make room, or choose another disk: TMPDIR for temporary data, --state-dir (of an export --out) for the "
+    "ledger"
+)
 
 
 def existing(path: Path) -> Path:
