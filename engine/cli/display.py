@@ -240,7 +240,7 @@ def summarise(console: Console, result: Result, error: str | None = None) -> Non
         )
     if result.runs_skipped and result.runs_skipped == result.runs_found:
         # Runs may be as they were while versions of their artifacts are new.
-        if result.counters.changes:
+        if result.counters.changes or result.counters.files:
             console.print("No run changed since the last time; artifacts, links, sweeps or reports did.")
         else:
             console.print("Nothing changed since the last time, so nothing was written.")

@@ -14,9 +14,12 @@ from tests.sdk_reader import SdkReader
 from tests.servers import RunningSandbox, running_sandbox
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _sdk_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The SDK keeps caches and settings; here they are its own, so that nothing comes from before."""
+    """The SDK keeps caches and settings; each module has its own, so that nothing comes from before.
+
+    Bytes that one damages on purpose would be found again by their digest.
+    """
     home = str(tmp_path_factory.mktemp("wandb-home"))
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):

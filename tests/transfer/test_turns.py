@@ -153,9 +153,15 @@ async def test_collections_of_two_engines_that_wait_for_each_other_arrive(tmp_pa
 
 async def test_what_never_comes_is_told_once_and_nobody_waits_for_ever(tmp_path: Path):
     source = shelf({name: [version(name, 0)] for name in "abc"})
-    rack = Rack(needs={"a:v0": "b:v0", "b:v0": "a:v0"})
+    rack = GatedRack(needs={"a:v0": "b:v0", "b:v0": "a:v0"})
+    slow = replace(rack, at="open c")
     async with sharing(tmp_path) as sharers:
-        both = [sharers.start(source, rack), sharers.start(source, rack)]
+        both = [sharers.start(source, slow)]
+        await slow.gate.reached.wait()
+        # One that begins when the other has ended tries what failed once more.
+        both.append(sharers.start(source, rack))
+        await until_asked(rack, "learn ids", 2)
+        slow.gate.opened.set()
     failed = [subject for sharer in both for subject in sharer.failed]
     assert sorted(failed) == ["artifact a:v0 of vision", "artifact b:v0 of vision"]
     assert rack.held == {"c": {0: "c0"}}

@@ -179,7 +179,7 @@ async def test_one_of_a_known_digest_is_read_for_its_parts_and_never_touches_the
     async def entries() -> AsyncIterator[ArtifactEntry]:
         yield ArtifactEntry(path="large", size=len(content), md5=md5_b64(content))
 
-    monkeypatch.delattr("engine.wandb.spool.SpoolFile._write")
+    monkeypatch.delattr("engine.wandb.uploads.spool.SpoolFile._write")
     multipart = Multipart(threshold=2 * MIB, part=2 * MIB, single=4 * MIB)
     async with opened(multipart=multipart) as (destination, namespace):
         writer = await destination.open_run(a_run(), namespace)
