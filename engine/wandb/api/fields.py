@@ -8,6 +8,7 @@ from functools import cached_property
 
 from engine.records import Json, Namespace
 from engine.records import Run as RunRecord
+from engine.wandb.api.placed import InProject
 from engine.wandb.api.times import utc
 from engine.wandb.reading.runs import Counts, run_of, run_url
 from engine.wandb.reading.values import parse_object
@@ -27,7 +28,7 @@ def unwrapped(stored: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-class RunFields:
+class RunFields(InProject):
     """A run as it was when it was asked for.
 
     ``config``, ``summary``, ``tags``, ``notes``, ``name``, ``group`` and ``job_type`` may be changed;
@@ -97,14 +98,6 @@ class RunFields:
     def display_name(self) -> str | None:
         """Another word for ``name``."""
         return self.name
-
-    @property
-    def entity(self) -> str:
-        return self.namespace.entity
-
-    @property
-    def project(self) -> str:
-        return self.namespace.project
 
     @property
     def path(self) -> list[str]:

@@ -12,6 +12,7 @@ from engine.records import Json, Namespace
 from engine.wandb.api import documents
 from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
+from engine.wandb.api.placed import InProject
 from engine.wandb.api.session import Session
 from engine.wandb.api.times import utc
 from engine.wandb.client import WandbClient
@@ -22,7 +23,7 @@ from engine.wandb.reading.values import parse_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(InProject):
     """A published report.
 
     Attributes:
@@ -50,14 +51,6 @@ class Report:
     def display_name(self) -> str:
         """Another word for ``title``."""
         return self.title
-
-    @property
-    def entity(self) -> str:
-        return self.namespace.entity
-
-    @property
-    def project(self) -> str:
-        return self.namespace.project
 
     @property
     def blocks(self) -> list[dict[str, Any]]:

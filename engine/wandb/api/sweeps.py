@@ -11,6 +11,7 @@ from engine.records import Json, Namespace
 from engine.wandb.api import documents
 from engine.wandb.api.asking import page_size
 from engine.wandb.api.errors import streaming_comm_errors
+from engine.wandb.api.placed import InProject
 from engine.wandb.api.run import Run
 from engine.wandb.api.runs import PER_PAGE, Runs
 from engine.wandb.api.session import Session
@@ -19,7 +20,7 @@ from engine.wandb.reading.pages import pages
 from engine.wandb.reading.runs import project_url
 
 
-class Sweep:
+class Sweep(InProject):
     """A search over hyperparameters."""
 
     def __init__(self, session: Session, node: Mapping[str, Json], namespace: Namespace) -> None:
@@ -36,14 +37,6 @@ class Sweep:
     def name(self) -> str:
         """What people call it."""
         return self._node.get("displayName") or self.config.get("name") or self.id
-
-    @property
-    def entity(self) -> str:
-        return self.namespace.entity
-
-    @property
-    def project(self) -> str:
-        return self.namespace.project
 
     @property
     def path(self) -> list[str]:
