@@ -19,6 +19,7 @@ from engine.export.rendering import Form, check, made_of, render
 from engine.transfer.engine import Engine
 from engine.transfer.options import Options
 from engine.transfer.throttling.breaker import PATIENCE_S
+from engine.verify.strict import check_kinds
 
 STATE = ".state"
 """In the directory of the export, so that what arrived is known as long as it is there."""
@@ -77,6 +78,7 @@ def export(
     patience: asked.Patience = PATIENCE_S,
     bandwidth: asked.Bandwidth = None,
     incremental: asked.Incremental = True,
+    accept: asked.Accept = None,
     source_api_key_env: asked.SourceKey = None,
     json: asked.AsJson = False,
 ) -> None:
@@ -96,6 +98,7 @@ def export(
     3 could not go on · 130 interrupted
     """
     check(format)
+    check_kinds(accept or ())
     _make(out)
     # No source but these takes a JSON object for a filter; to all others we can do it ourselves.
     local = filter is not None and filter.lstrip().startswith("{") and source.startswith("mlflow:")
@@ -128,6 +131,7 @@ def export(
         state_dir=out / STATE,
         incremental=incremental,
         recheck_artifacts=bool(artifact_root) and artifacts,
+        accepted=frozenset(accept or ()),
         command=arguments.invocation(),
     )
     engine = Engine(origin, ArchiveDestination(str(out), logs=system_metrics), options)

@@ -107,14 +107,7 @@ def migrate(
             rich_help_panel=VERIFICATION,
         ),
     ] = False,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KIND",
-            help="A kind of change that is fine with --strict: steps_resequenced, … Repeatable.",
-            rich_help_panel=VERIFICATION,
-        ),
-    ] = None,
+    accept: asked.Accept = None,
     source_api_key_env: asked.SourceKey = None,
     dest_api_key_env: asked.DestinationKey = None,
     json: asked.AsJson = False,
@@ -166,6 +159,7 @@ def migrate(
         # Whoever says where artifacts are wants those that could not be found before.
         recheck_artifacts=recheck_artifacts or bool(artifact_root),
         old_ledger=old_ledger,
+        accepted=frozenset(accept or ()),
         command=arguments.invocation(),
     )
     origin = asked.source_of(

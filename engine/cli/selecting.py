@@ -62,6 +62,15 @@ Filter: TypeAlias = Annotated[
 Since: TypeAlias = Annotated[
     str | None, typer.Option(help="Only runs started at or after this date.", rich_help_panel=WHAT)
 ]
+Accept: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND",
+        help="history_rows_missing: take histories of which a server gives fewer rows than it counts. With "
+        "--strict of engine migrate, any kind of change that is fine: steps_resequenced, … Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
 RunIds: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -81,6 +81,7 @@ def verify(
     patience: asked.Patience = PATIENCE_S,
     state_dir: asked.StateDir = DEFAULT_STATE_DIR,
     ledger: asked.Ledger = None,
+    accept: asked.Accept = None,
     source_api_key_env: asked.SourceKey = None,
     dest_api_key_env: asked.DestinationKey = None,
     json: asked.AsJson = False,
@@ -122,7 +123,9 @@ def verify(
         concurrency=concurrency,
         max_rps=max_rps,
         patience_s=patience,
+        accepted=frozenset(accept or ()),
     )
+    check_kinds(options.accepted)
     if destination is None:
         if certificate is None:
             raise typer.BadParameter("name SOURCE and DESTINATION, or a certificate with --certificate")
@@ -341,6 +344,7 @@ def _as_migrated(options: Options, result: Result, level: Level) -> VerifyOption
         max_rps=options.max_rps,
         patience_s=options.patience_s,
         spool=options.spool,
+        accepted=options.accepted,
     )
 
 

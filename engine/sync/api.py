@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from engine.errors import ConfigError
@@ -34,6 +34,7 @@ class Api:
         base_url: str | None = None,
         entity: str | None = None,
         project: str | None = None,
+        accept: Iterable[str] = (),
     ) -> None:
         given = dict(overrides or {})
         if unknown := sorted(given.keys() - set(_OVERRIDES)):
@@ -46,6 +47,7 @@ class Api:
             entity=entity or given.get("entity"),
             project=project or given.get("project"),
             timeout=timeout,
+            accept=accept,
         )
         self._loop = Loop(self._api.__aexit__)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -114,6 +115,7 @@ class Context:
         ids: the ids of runs that could not keep their own.
         memos: what is remembered of runs that are half done.
         clocks: how far those of the servers are from ours.
+        accepted: kinds of loss that the user takes where there is a choice between that and an error.
     """
 
     spool: Path
@@ -131,6 +133,7 @@ class Context:
     ids: IdMap = field(default_factory=IdMap)
     memos: Memos = field(default_factory=Memos)
     clocks: Clocks = field(default_factory=Clocks)
+    accepted: AbstractSet[str] = frozenset()
     read_ahead: ByteBudget = field(init=False)
 
     def __post_init__(self) -> None:

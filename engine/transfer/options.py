@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Options:
             in the run.
         old_ledger: directory in which W&B's own importer left its ledger; runs that it proves and the
             destination has are left out.
+        accepted: as ``Context.accepted``.
         command: by which a person can do it again, without secrets; told in the session log.
     """
 
@@ -74,6 +76,7 @@ class Options:
     incremental: bool = True
     recheck_artifacts: bool = False
     old_ledger: Path | None = None
+    accepted: AbstractSet[str] = frozenset()
     command: str | None = None
 
     def context(self, spool: Path, counters: Counters, losses: LossLedger) -> Context:
@@ -87,6 +90,7 @@ class Options:
             downloads=Bandwidth(self.bandwidth),
             uploads=Bandwidth(self.bandwidth),
             patience_s=self.patience_s,
+            accepted=self.accepted,
             counters=counters,
             losses=losses,
         )

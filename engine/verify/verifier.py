@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -66,6 +67,7 @@ class VerifyOptions:
         concurrency, max_rps, patience_s: as in ``engine.transfer.options.Options``.
         spool: directory for temporary data; None means the system's.
         ids: of runs that could not keep their own.
+        accepted: as ``engine.transfer.context.Context.accepted``.
     """
 
     level: Level = Level.FULL
@@ -81,6 +83,7 @@ class VerifyOptions:
     patience_s: float = PATIENCE_S
     spool: Path | None = None
     ids: IdMap = field(default_factory=IdMap)
+    accepted: AbstractSet[str] = frozenset()
 
     @property
     def sees_all(self) -> bool:
@@ -109,6 +112,7 @@ async def opened_context(options: VerifyOptions) -> AsyncGenerator[Context]:
             concurrency=options.concurrency or DEFAULT_CONCURRENCY[Endpoint.OBJECTS],
             patience_s=options.patience_s,
             ids=options.ids,
+            accepted=options.accepted,
         )
     finally:
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(spool, ignore_errors=True))

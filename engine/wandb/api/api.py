@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -48,6 +48,8 @@ class Api:
         entity, project: what is meant by paths that leave them out; None for ``WANDB_ENTITY``,
             ``WANDB_PROJECT``, the account's own entity.
         timeout: seconds that the server may be silent; None for ``WANDB_HTTP_TIMEOUT`` or a minute.
+        accept: kinds of loss to take instead of an error: ``history_rows_missing``, where the server gives
+            fewer rows of a history than it counts.
 
     Raises:
         ConfigError: the address or the timeout makes no sense; on entering: there are no credentials.
@@ -62,12 +64,14 @@ class Api:
         entity: str | None = None,
         project: str | None = None,
         timeout: float | None = None,
+        accept: Iterable[str] = (),
     ) -> None:
         self.base_url = uri.api_url(base_url) if base_url else uri.default_base_url(os.environ)
         self._api_key = api_key
         self._entity = entity or os.environ.get("WANDB_ENTITY") or None
         self._project = project or os.environ.get("WANDB_PROJECT") or None
         self._timeout_s = _timeout(timeout)
+        self._accepted = frozenset(accept)
         self._session: Session | None = None
         self._open = AsyncExitStack()
 
@@ -77,7 +81,10 @@ class Api:
             spool = tempfile.mkdtemp(prefix="engine-api-")
             stack.callback(shutil.rmtree, spool, ignore_errors=True)
             context = Context(
-                spool=Path(spool), throttles=Throttles(patience_s=PATIENCE_S), patience_s=PATIENCE_S
+                spool=Path(spool),
+                throttles=Throttles(patience_s=PATIENCE_S),
+                patience_s=PATIENCE_S,
+                accepted=self._accepted,
             )
             client = await stack.enter_async_context(
                 connect(self.base_url, self._api_key, context, Side.SOURCE, read_timeout_s=self._timeout_s)

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from engine.errors import IntegrityError, Unsupported
 from engine.records import HistoryRows, Run
@@ -40,6 +40,9 @@ FIRST_BYTES = PAGE_BYTES // 2
 MOST_SAMPLES = 10_000
 MOST_ROWS = MOST_SAMPLES // 2
 """Rows that a page is made for; as many again may come if they lie closer than was thought."""
+
+_MISSING: Final = "history_rows_missing"
+"""That fewer rows came than were counted. Of lines that became one row nobody says how W&B counts them."""
 
 P = TypeVar("P", bound=Part)
 
@@ -203,20 +206,20 @@ class _LargeHistory:
         is not known, so that as many as were united may be missing: that is told.
 
         Raises:
-            IntegrityError: the server gave fewer rows than it has.
+            IntegrityError: the server gave fewer rows than it has, and that is not accepted.
         """
         if self._count is None or given >= self._count or not self._run.state.is_final:
             return
-        if given + self._united < self._count:
+        if given + self._united < self._count and _MISSING not in self._context.accepted:
             raise IntegrityError(
                 f"the server counts {self._count} rows and gave {given or 'none'}",
                 side=self._client.side,
                 subject=self._subject,
-                remedy="what it gave has arrived; transfer again, and if it stays so, the rest is lost at "
-                "the source",
+                remedy="what it gave has arrived; ask again, and if it stays so, the rest is lost at the "
+                f"source, or it counts otherwise: accept {_MISSING} to take what there is",
             )
         self._context.lose(
-            "history_rows_missing",
+            _MISSING,
             f"run {self._run.id}",
             f"the server counts {self._count} rows and gave {given}",
             self._count - given,

@@ -172,3 +172,12 @@ async def test_a_small_history_that_is_counted_larger_fails_too(
     raw.stream(sandbox, project, "r", rows_at(range(5, 9)), offset=5, complete=True, exitcode=0)
     with pytest.raises(IntegrityError, match="counts 9 rows and gave 4"):
         await rows_of(source, project, "r")
+
+
+async def test_what_it_gives_can_be_accepted(sandbox: RunningSandbox, context: Context, project: str) -> None:
+    raw.finished(sandbox, project, "r", [*rows_at(range(2_500)), {"x": "without a step"}])
+    context.accepted = frozenset({"history_rows_missing"})
+    source = WandbSource(f"{sandbox.url}/{ENTITY}", SystemOptions(api_key=sandbox.api_key))
+    async with source.open(context):
+        assert await rows_of(source, project, "r") == rows_at(range(2_500))
+    assert context.losses.counts == {"history_rows_missing": 1}
