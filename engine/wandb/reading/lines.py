@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-import numpy as np
-import orjson
-
 from engine.records import Json
 from engine.wandb.reading.alike import blocks, columns_of_alike
 from engine.wandb.reading.columns import ColumnBuilder
@@ -64,25 +61,8 @@ def part_of(lines: Sequence[str], keys: Sequence[str] = ()) -> Part:
 
 
 def _parsed(lines: Sequence[str]) -> list[Json]:
-    text = f"[{','.join(lines)}]"
-    try:
-        encoded = text.encode()
-        found = parse(text) if _may_hold_long_integers(encoded) else orjson.loads(encoded)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        found = parse(text)  # a bare NaN, or a lone surrogate
+    found = parse(f"[{','.join(lines)}]")
     if len(found) != len(lines):
         raise ValueError("a line holds more or less than one value")
     rows: list[Json] = found
     return rows
-
-
-def _may_hold_long_integers(text: bytes) -> bool:
-    """Whether there may be 19 digits in a row, as in each integer that has no room in 64 bits.
-
-    Of 19 bytes in a row, at least nine pairs lie within the pairs that the text is looked at by.
-    """
-    pairs = np.frombuffer(text, np.uint16, len(text) // 2)
-    digits = (pairs & 0xF0F0) == 0x3030  # and some punctuation, which parsing tells from digits
-    for more in (1, 2, 4, 1):
-        digits = digits[more:] & digits[:-more]
-    return bool(digits.any())
