@@ -80,6 +80,15 @@ class PointDigests:
         for lane, seed in zip(self._lanes, _SEEDS, strict=True):
             np.add.at(lane, codes, _mixed(_mixed(where + seed) ^ (bits + seed)))
 
+    def add_key(self, key: str, steps: Ints, values: Floats) -> None:
+        """As ``add``, of points of one key."""
+        code = self.code(key)
+        where, bits = steps.view(np.uint64), bits_of(values)
+        self._counts[code] += len(steps)
+        for lane, seed in zip(self._lanes, _SEEDS, strict=True):
+            # A slice, because NumPy warns of scalars that wrap.
+            lane[code : code + 1] += _mixed(_mixed(where + seed) ^ (bits + seed)).sum(dtype=np.uint64)
+
     def add_other(self, code: int, step: Json, value: Json) -> None:
         """Take a point whose value is anything else, or whose step is no integer of 64 bits."""
         text = canonical([step, metric(value)])

@@ -16,7 +16,8 @@ import anyio.to_thread
 import numpy as np
 
 from engine.records import HistoryChunk, HistoryRows, Json, MetricPoints
-from engine.verify.digests import KeyDigest, PointDigests, StepTimes, combined
+from engine.rows import by_key
+from engine.verify.digests import Floats, Ints, KeyDigest, PointDigests, StepTimes, combined
 from engine.verify.values import canonical
 
 STEP: Final = "_step"
@@ -31,6 +32,10 @@ INLINE_CELLS = 2_048
 STEPS_NAMED = 3
 
 _INT64 = 2**63
+_EXACT = 2**53
+"""Up to here floats have every integer."""
+_MAX_SECONDS = 2**42
+"""Milliseconds of greater times are not exact."""
 
 
 @dataclass(slots=True)
@@ -52,6 +57,51 @@ class Rows:
     last: Json = None
     starts: tuple[int, int] | None = None
     latest_before_start: int | None = None
+
+
+@dataclass(slots=True)
+class Columns:
+    """Rows that have the same keys, and numbers for all of them: what most are.
+
+    Attributes:
+        values: of each key that is not what a row says of itself.
+        times: ms.
+        runtimes: seconds.
+    """
+
+    steps: Ints
+    values: Mapping[str, Floats]
+    times: Ints | None
+    runtimes: Floats | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Json]], step_column: str | None) -> Columns | None:
+        """None if they are not of that kind."""
+        columns = by_key(rows)
+        if columns is None or step_column in columns or set(map(type, columns.get(STEP, ()))) != {int}:
+            return None
+        arrays = {key: _numbers(column) for key, column in columns.items() if key != "_wandb"}
+        values = {key: array for key, array in arrays.items() if array is not None and key not in INTERNAL}
+        steps, times, runtimes = (arrays.get(key) for key in (STEP, TIME, RUNTIME))
+        if steps is None or not values or any(array is None for array in arrays.values()):
+            return None
+        if any(one is not None and not (np.abs(one) <= _MAX_SECONDS).all() for one in (times, runtimes)):
+            return None
+        return cls(steps.astype(np.int64), values, None if times is None else _milliseconds(times), runtimes)
+
+
+def _milliseconds(seconds: Floats) -> Ints:
+    return np.rint(seconds * 1000).astype(np.int64)
+
+
+def _numbers(values: Sequence[Json]) -> Floats | None:
+    """The values as floats, None if that is not what they are, exactly."""
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return np.array(values, np.float64)
+    if kinds != {int} or max(map(abs, values)) > _EXACT:
+        return None
+    return np.array(values, np.float64)
 
 
 @dataclass(slots=True)
@@ -99,6 +149,26 @@ class History:
 
     def _add_rows(self, rows: Sequence[Mapping[str, Json]]) -> None:
         told = self.rows = self.rows or Rows()
+        columns = Columns.of(rows, self.step_column)
+        if columns is None:
+            self._add_each(rows, told)
+        else:
+            self._add_columns(columns, told)
+
+    def _add_columns(self, columns: Columns, told: Rows) -> None:
+        steps = columns.steps
+        first = int(steps[0])
+        told.disordered += int(np.count_nonzero(np.diff(steps) <= 0))
+        told.disordered += bool(told.count) and not (_is_number(told.last) and first > told.last)
+        told.count += len(steps)
+        told.last = int(steps[-1])
+        for key, values in columns.values.items():
+            self.points.add_key(key, steps, values)
+        if columns.times is not None:
+            self.times.add(steps, columns.times)
+            _tell_starts(told, columns.times, columns.runtimes)
+
+    def _add_each(self, rows: Sequence[Mapping[str, Json]], told: Rows) -> None:
         codes: list[int] = []
         steps: list[int] = []
         values: list[float] = []
@@ -231,6 +301,20 @@ def _tell_start(rows: Rows, time: int, runtime: Json) -> None:
     start = time - round(runtime * 1000)
     least, greatest = rows.starts or (start, start)
     rows.starts = min(least, start), max(greatest, start)
+
+
+def _tell_starts(rows: Rows, times: Ints, runtimes: Floats | None) -> None:
+    """As ``_tell_start`` of each."""
+    if runtimes is None:
+        return
+    begun = runtimes == 0
+    if begun.any():
+        _tell_start(rows, int(times[begun].max()), 0)
+    if not begun.all():
+        starts = times[~begun] - _milliseconds(runtimes[~begun])
+        for start in (int(starts.min()), int(starts.max())):
+            least, greatest = rows.starts or (start, start)
+            rows.starts = min(least, start), max(greatest, start)
 
 
 def _is_number(value: Json) -> bool:
