@@ -11,8 +11,8 @@ from engine.records import Blob
 from engine.transfer.throttling.throttle import Endpoint
 from engine.wandb.client import WandbClient
 
-SIGNINGS = 3
-"""URLs of one object that may be refused."""
+SIGNINGS = 4
+"""URLs of one object that may be refused; as many as for uploads."""
 
 
 async def located(client: WandbClient, url: str) -> tuple[str, Mapping[str, str]]:
